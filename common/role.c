@@ -1,0 +1,33 @@
+#include "common/role.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "common/log.h"
+
+int role_begin(const struct launch *launch, const struct settings *settings, struct err_msg *why)
+{
+    int fd = STDERR_FILENO;
+    if (launch->log != NULL)
+        fd = open(launch->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return err_set(why, ERR_IO, "cannot open the log %s: %s", launch->log, strerror(errno));
+    log_open(fd, (enum log_level)settings->log.level, launch_role_name(launch->role),
+             launch->rank);
+    return 0;
+}
+
+int role_end(const struct launch *launch, int err, const struct err_msg *why)
+{
+    if (err == 0) {
+        log_event(LOG_INFO, "exit", "code=0");
+        return 0;
+    }
+    const char *text = why->text[0] != 0 ? why->text : err_text(err);
+    char quoted[1200];
+    log_event(LOG_ERROR, "exit", "code=1 why=%s", log_quote(quoted, sizeof(quoted), text));
+    fprintf(stderr, "talweg-%s: %s\n", launch_role_name(launch->role), text);
+    return 1;
+}

@@ -1,0 +1,18 @@
+#ifndef COMMON_ROLE_H
+#define COMMON_ROLE_H
+
+/* role - how a role's process begins and ends: its log, its last sentence, its exit code.
+ *
+ * Owner:    a main.  Thread: the first.  Memory: none.
+ * Surprise: without --log the log goes to stderr, and the last sentence with it.
+ */
+#include "common/launch.h"
+
+/* Opens the log that launch asks for.  ERR_IO with a sentence. */
+MUST_USE int role_begin(const struct launch *launch, const struct settings *settings,
+                        struct err_msg *why);
+
+/* Says why on stderr and in the log when err is not 0.  Returns the exit code: 0 or 1. */
+int role_end(const struct launch *launch, int err, const struct err_msg *why);
+
+#endif

@@ -1,0 +1,100 @@
+#ifndef COMMON_TRANSPORT_H
+#define COMMON_TRANSPORT_H
+
+/* transport - messages between processes: the door to ZeroMQ.
+ *
+ * A channel that binds (ROUTER) hears many peers and answers each by its address; a channel that
+ * connects (DEALER) speaks to one peer and reconnects by itself.  A message is a small header and
+ * at most one payload, which is sent from where it lies and read where it arrived.
+ *
+ * Shapes:   frames on the wire: [routing id, 17 bytes] [header] [payload, 0 or 1].
+ * Owner:    a process has one transport; a channel belongs to whoever opened it.
+ * Thread:   transport: any.  A channel: one thread, from its opening to its end.  Payloads: any.
+ * Memory:   a received payload is a pooled reference on ZeroMQ's own bytes; queues are bounded by
+ *           the callers' credit in bytes, not here.
+ * Source:   ZeroMQ 4.3, zmq_setsockopt(3), zmq_msg_init_data(3).
+ * Surprise: over inproc a received payload IS the sender's buffer; from another process it is the
+ *           receiver's alone, and may be written into.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "common/address.h"
+#include "common/buffer.h"
+#include "common/err.h"
+
+/* A longer frame ends its peer's connection; a longer header is refused. */
+enum { CHANNEL_HEADER_BYTES_MAX = 64 << 20, CHANNEL_FRAME_BYTES_MAX = 128 << 20 };
+
+struct transport;
+struct channel;
+
+/* One received message; zeroed when there is none. */
+struct frame {
+    struct address from;         /* who sent it; zeroed on a channel that connects */
+    const void *header;          /* valid until frame_release */
+    size_t header_bytes;
+    struct buffer *payload;      /* NULL when there was none; aligned to 4; buffer_ref to keep it */
+    struct buffer *header_owner; /* the transport's own */
+};
+
+/* What transport_wait found; which channels they are, channel_is_ready tells. */
+struct ready {
+    size_t channel_count;
+    bool is_fd_ready;
+};
+
+/* ERR_NOMEM; ERR_NET when no thread or descriptor can be had. */
+MUST_USE int transport_create(int io_threads, struct transport **transport_out);
+
+/* After its last channel is gone.  What was sent has up to 2 s to leave. */
+void transport_destroy(struct transport *transport);
+
+/* Listens on tcp://host:port (port 0: any free one), ipc://path (only this user may connect; the
+ * folder must exist) or inproc://name (this transport only).  ERR_NET with a sentence that says why
+ * and what would help, ERR_INPUT when it is no endpoint, ERR_NOMEM. */
+MUST_USE int channel_bind(struct transport *transport, const char *endpoint,
+                          struct channel **channel_out, struct err_msg *why);
+
+/* One more place to listen on, for a channel made by channel_bind. */
+MUST_USE int channel_also_bind(struct channel *channel, const char *endpoint, struct err_msg *why);
+
+/* Speaks to endpoint as self, now or as soon as someone listens there; messages wait until then.
+ * ERR_INPUT when it is no endpoint or self's party never goes on a wire; ERR_NET, ERR_NOMEM. */
+MUST_USE int channel_connect(struct transport *transport, const char *endpoint, struct address self,
+                             struct channel **channel_out, struct err_msg *why);
+
+/* What was sent has up to 2 s to leave, in the background; the file of an ipc socket is removed. */
+void channel_destroy(struct channel *channel);
+
+/* The last endpoint bound, with the real port; or the one connected to.  Valid with the channel. */
+const char *channel_endpoint(const struct channel *channel);
+
+/* Queues one message; never blocks.  header is copied; payload (NULL: none) is borrowed and gets
+ * one more reference until its bytes have left, and must not change until then.  `to` is ignored
+ * by a channel that connects.  ERR_LOST: no such peer is connected; ERR_AGAIN: not now;
+ * ERR_INPUT: too long for a frame; ERR_NOMEM; ERR_NET. */
+MUST_USE int channel_send(struct channel *channel, struct address to, const void *header,
+                          size_t header_bytes, struct buffer *payload);
+
+/* The next message; never blocks.  ERR_AGAIN: none.  What is no message of ours (routing id, number
+ * of frames, header too long) is dropped and counted.  Give it back with frame_release. */
+MUST_USE int channel_receive(struct channel *channel, struct frame *frame_out);
+
+/* Gives the header and one reference of the payload back, from any thread; zeroes the frame. */
+void frame_release(struct frame *frame);
+
+/* Waits until a channel has a message, extra_fd (-1: none; stays unread) is readable or timeout_ms
+ * (-1: none) passed; a signal ends it early with nothing ready.  ERR_NOMEM, ERR_NET. */
+MUST_USE int transport_wait(struct channel *const *channels, size_t channel_count, int extra_fd,
+                            int timeout_ms, struct ready *ready_out);
+
+/* True when the last transport_wait found a message on it. */
+bool channel_is_ready(const struct channel *channel);
+
+/* Since the channel was opened: header and payload bytes queued and received, messages refused. */
+uint64_t channel_bytes_out(const struct channel *channel);
+uint64_t channel_bytes_in(const struct channel *channel);
+uint64_t channel_refused_count(const struct channel *channel);
+
+#endif

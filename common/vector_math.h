@@ -1,0 +1,17 @@
+#ifndef COMMON_VECTOR_MATH_H
+#define COMMON_VECTOR_MATH_H
+
+/* vector_math - arithmetic on long f32 vectors whose bits do not depend on where they are cut.
+ *
+ * Shapes:   [count] f32.  Owner: the caller.  Thread: no state.  Surprise: none.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+
+/* sum[i] += addend[i]; the two do not overlap. */
+void vector_add(float *restrict sum, const float *restrict addend, size_t count);
+
+/* No NaN and no infinity. */
+bool vector_is_finite(const float *values, size_t count);
+
+#endif

@@ -1,0 +1,135 @@
+#include "common/reduction.h"
+#include <stdlib.h>
+#include <string.h>
+#include "common/philox.h"
+#include "tests/unit/unit.h"
+
+enum { LANES = 8, COUNT = 33 };
+
+static struct buffer_pool *pool;
+
+static float element(uint32_t lane, size_t i)
+{
+    struct draw_key key = {.seed = 5, .lane = lane, .where = 50};
+    return draw_normal(&key, i) * (lane == 3 ? 1e6f : 1.0f);
+}
+
+/* The sum of a node's lanes, made along the tree by plain recursion. */
+static float tree_sum(struct lane_node node, size_t i)
+{
+    if (node.end - node.begin == 1)
+        return element(node.begin, i);
+    uint32_t middle = (node.begin + node.end) / 2;
+    return tree_sum((struct lane_node){node.begin, middle}, i) +
+           tree_sum((struct lane_node){middle, node.end}, i);
+}
+
+static struct buffer *sum_of(struct lane_node node)
+{
+    struct buffer *buffer = buffer_pool_take(pool, COUNT * sizeof(float));
+    for (size_t i = 0; i < COUNT; i++)
+        ((float *)buffer->data)[i] = tree_sum(node, i);
+    return buffer;
+}
+
+static int add(struct reduction *reduction, uint32_t begin, uint32_t end)
+{
+    struct lane_node node = {begin, end};
+    return reduction_add(reduction, node, sum_of(node));
+}
+
+/* Takes the root and compares it, bit for bit, with the tree's. */
+static void check_root(struct reduction *reduction)
+{
+    struct lane_node root = {0, LANES};
+    struct buffer *found = reduction_take(reduction, root), *expected = sum_of(root);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(found);
+    CU_ASSERT_EQUAL(memcmp(found->data, expected->data, COUNT * sizeof(float)), 0);
+    buffer_unref(found);
+    buffer_unref(expected);
+}
+
+static void test_reduction_gives_the_same_bits_in_any_order(void)
+{
+    struct reduction reduction = {0};
+    struct draw_key key = {.seed = 1, .where = 51};
+    for (uint64_t trial = 0; trial < 200; trial++) {
+        uint32_t order[LANES];
+        for (uint32_t i = 0; i < LANES; i++) {
+            uint32_t j = draw_u32(&key, trial * LANES + i) % (i + 1);
+            order[i] = order[j];
+            order[j] = i;
+        }
+        for (uint32_t i = 0; i < LANES; i++)
+            CU_ASSERT_EQUAL(add(&reduction, order[i], order[i] + 1), 0);
+        check_root(&reduction);
+        CU_ASSERT_EQUAL(reduction.count, 0);
+    }
+    reduction_free(&reduction);
+}
+
+static void test_reduction_takes_nodes_of_any_size(void)
+{
+    struct reduction reduction = {0};
+    CU_ASSERT_EQUAL(add(&reduction, 4, 8), 0);
+    CU_ASSERT_EQUAL(add(&reduction, 2, 4), 0);
+    CU_ASSERT_EQUAL(add(&reduction, 0, 1), 0);
+    CU_ASSERT(!reduction_has(&reduction, (struct lane_node){0, LANES}));
+    CU_ASSERT_EQUAL(reduction_held_bytes(&reduction), 3 * COUNT * sizeof(float));
+    CU_ASSERT_EQUAL(add(&reduction, 1, 2), 0);
+    check_root(&reduction);
+    reduction_free(&reduction);
+}
+
+static void test_reduction_counts_a_duplicate_once(void)
+{
+    struct reduction reduction = {0};
+    CU_ASSERT_EQUAL(add(&reduction, 0, 2), 0);
+    CU_ASSERT_EQUAL(add(&reduction, 0, 2), ERR_STALE);
+    CU_ASSERT_EQUAL(add(&reduction, 1, 2), ERR_STALE);
+    CU_ASSERT_EQUAL(add(&reduction, 4, 8), 0);
+    CU_ASSERT_EQUAL(add(&reduction, 5, 6), ERR_STALE);
+    CU_ASSERT_EQUAL(add(&reduction, 2, 4), 0);
+    check_root(&reduction);
+    reduction_free(&reduction);
+}
+
+static void test_reduction_lets_an_ancestor_replace_its_descendants(void)
+{
+    struct reduction reduction = {0};
+    CU_ASSERT_EQUAL(add(&reduction, 1, 2), 0);
+    CU_ASSERT_EQUAL(add(&reduction, 2, 3), 0);
+    CU_ASSERT_EQUAL(add(&reduction, 0, 4), 0);
+    CU_ASSERT_EQUAL(reduction.count, 1);
+    CU_ASSERT_EQUAL(add(&reduction, 4, 8), 0);
+    check_root(&reduction);
+    reduction_free(&reduction);
+}
+
+static void test_reduction_gives_back_every_buffer(void)
+{
+    struct reduction reduction = {0};
+    for (uint32_t lane = 0; lane < LANES; lane += 2)
+        CU_ASSERT_EQUAL(add(&reduction, lane, lane + 1), 0);
+    reduction_clear(&reduction);
+    CU_ASSERT_EQUAL(reduction_held_bytes(&reduction), 0);
+    CU_ASSERT_PTR_NULL(reduction_take(&reduction, (struct lane_node){0, 1}));
+    reduction_free(&reduction);
+    buffer_pool_destroy(pool);
+    pool = NULL;
+}
+
+static void test_reduction_begins_with_a_pool(void)
+{
+    CU_ASSERT_EQUAL_FATAL(buffer_pool_create(0, &pool), 0);
+}
+
+#define TESTS(X)                                              \
+    X(test_reduction_begins_with_a_pool)                      \
+    X(test_reduction_gives_the_same_bits_in_any_order)        \
+    X(test_reduction_takes_nodes_of_any_size)                 \
+    X(test_reduction_counts_a_duplicate_once)                 \
+    X(test_reduction_lets_an_ancestor_replace_its_descendants) \
+    X(test_reduction_gives_back_every_buffer)
+
+UNIT_MAIN("reduction", TESTS)
