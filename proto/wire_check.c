@@ -1,0 +1,291 @@
+#include "proto/wire_check.h"
+
+#include <stddef.h>
+#include <string.h>
+#include "common/lane.h"
+
+static const struct wire_kind kinds[] = {
+    {MSG_HELLO, "hello", BODY_HELLO, PAYLOAD_NONE},
+    {MSG_WELCOME, "welcome", BODY_WELCOME, PAYLOAD_NONE},
+    {MSG_REFUSED, "refused", BODY_OUTCOME, PAYLOAD_NONE},
+    {MSG_VIEW, "view", BODY_VIEW, PAYLOAD_NONE},
+    {MSG_BEAT, "beat", BODY_BEAT, PAYLOAD_NONE},
+    {MSG_LANE_DONE, "lane_done", BODY_LANE, PAYLOAD_NONE},
+    {MSG_EVAL_DONE, "eval_done", BODY_LANE, PAYLOAD_NONE},
+    {MSG_WEIGHTS_DIGEST, "weights_digest", BODY_DIGEST, PAYLOAD_NONE},
+    {MSG_CHECKPOINT_ASK, "checkpoint_ask", BODY_OUTCOME, PAYLOAD_NONE},
+    {MSG_CHECKPOINT_LATE, "checkpoint_late", BODY_OUTCOME, PAYLOAD_NONE},
+    {MSG_CHECKPOINT_DONE, "checkpoint_done", BODY_OUTCOME, PAYLOAD_NONE},
+    {MSG_FINISH, "finish", BODY_OUTCOME, PAYLOAD_NONE},
+    {MSG_BYE, "bye", BODY_OUTCOME, PAYLOAD_NONE},
+    {MSG_STATUS_ASK, "status_ask", BODY_NONE, PAYLOAD_NONE},
+    {MSG_STATUS, "status", BODY_NONE, PAYLOAD_TEXT},
+    {MSG_PUSH, "push", BODY_KEY, PAYLOAD_FLOATS},
+    {MSG_PULL, "pull", BODY_KEY, PAYLOAD_NONE},
+    {MSG_WEIGHTS, "weights", BODY_KEY, PAYLOAD_FLOATS},
+    {MSG_BLOCK_FETCH, "block_fetch", BODY_KEY, PAYLOAD_NONE},
+    {MSG_BLOCK_STATE, "block_state", BODY_KEY, PAYLOAD_FLOATS},
+    {MSG_BLOCK_KEPT, "block_kept", BODY_KEY, PAYLOAD_NONE},
+};
+
+const struct wire_kind *wire_kind_of(enum message_kind kind)
+{
+    /* Rows are in the order of the enum, which starts at MSG_NONE. */
+    size_t row = (size_t)kind - 1;
+    return row < ARRAY_LEN(kinds) ? &kinds[row] : NULL;
+}
+
+const char *message_kind_text(enum message_kind kind)
+{
+    switch (kind) {
+    case MSG_TRAIN_LANE:
+        return "train_lane";
+    case MSG_EVAL_LANE:
+        return "eval_lane";
+    case MSG_LEAF:
+        return "leaf";
+    default:
+        return wire_kind_of(kind) != NULL ? wire_kind_of(kind)->text : "unknown";
+    }
+}
+
+/* A number and what it must stay below (or, for the most, at). */
+struct bound {
+    const char *name;
+    uint64_t value, max;
+};
+
+static int check_bounds(const struct bound *bounds, size_t count, struct err_msg *why)
+{
+    for (size_t i = 0; i < count; i++)
+        if (bounds[i].value > bounds[i].max)
+            return err_set(why, ERR_PROTO, "%s is %llu; at most %llu is possible", bounds[i].name,
+                           (unsigned long long)bounds[i].value, (unsigned long long)bounds[i].max);
+    return 0;
+}
+
+/* One line that ends within its array: it goes into logs and file names. */
+static int check_text(const char *name, const char *text, size_t size_bytes, struct err_msg *why)
+{
+    if (memchr(text, 0, size_bytes) == NULL)
+        return err_set(why, ERR_PROTO, "%s is too long", name);
+    for (; *text != 0; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            return err_set(why, ERR_PROTO, "%s has a control character", name);
+    return 0;
+}
+
+static int check_hex(const char *name, const char hex[HEX_BYTES], struct err_msg *why)
+{
+    if (strspn(hex, "0123456789abcdef") != HEX_BYTES - 1 || hex[HEX_BYTES - 1] != 0)
+        return err_set(why, ERR_PROTO, "%s is not 64 lower-case hex digits", name);
+    return 0;
+}
+
+static int check_hello(const struct hello *hello, struct err_msg *why)
+{
+    const struct bound bounds[] = {
+        {"rank + 1", (uint64_t)((int64_t)hello->rank + 1), WORKERS_MAX},
+        {"shard_count", hello->shard_count, SHARDS_MAX},
+        {"shard_idx", hello->shard_idx, hello->shard_count == 0 ? 0 : hello->shard_count - 1},
+        {"thread_count", hello->thread_count, 65536},
+        {"train_count", hello->train_count, WIRE_COUNT_MAX},
+        {"test_count", hello->test_count, WIRE_COUNT_MAX},
+    };
+    int err = check_bounds(bounds, ARRAY_LEN(bounds), why);
+    if (err == 0)
+        err = check_text("host", hello->host, sizeof(hello->host), why);
+    if (err == 0)
+        err = check_text("endpoint", hello->endpoint, sizeof(hello->endpoint), why);
+    if (err == 0)
+        err = check_text("version", hello->version, sizeof(hello->version), why);
+    if (err == 0)
+        err = check_text("kernels", hello->kernels, sizeof(hello->kernels), why);
+    if (err == 0 && hello->fingerprint[0] != 0)
+        err = check_hex("fingerprint", hello->fingerprint, why);
+    return err;
+}
+
+static int check_members(const struct view *view, struct err_msg *why)
+{
+    for (size_t i = 0; i < view->shard_count; i++) {
+        const struct shard_member *shard = &view->shards[i];
+        const struct bound bounds[] = {
+            {"rank of a server", shard->rank, SHARDS_MAX - 1},
+            {"shard_idx", shard->shard_idx, SHARDS_MAX - 1},
+        };
+        int err = check_bounds(bounds, ARRAY_LEN(bounds), why);
+        if (err == 0)
+            err = check_text("endpoint", shard->endpoint, sizeof(shard->endpoint), why);
+        if (err != 0)
+            return err;
+    }
+    for (size_t i = 0; i < view->worker_count; i++)
+        if (view->workers[i].rank >= WORKERS_MAX)
+            return err_set(why, ERR_PROTO, "rank of a worker is %u", view->workers[i].rank);
+    return 0;
+}
+
+static int check_owners(const char *name, const uint32_t *owners, size_t count, size_t owner_count,
+                        struct err_msg *why)
+{
+    for (size_t i = 0; i < count; i++)
+        if (owners[i] >= owner_count)
+            return err_set(why, ERR_PROTO, "%s of %zu is %u; there are %zu", name, i, owners[i],
+                           owner_count);
+    return 0;
+}
+
+/* At least one of everything: a view is made when all are there. */
+static int check_counts(const struct view *view, struct err_msg *why)
+{
+    const struct bound bounds[] = {
+        {"shard_count - 1", (uint64_t)view->shard_count - 1, SHARDS_MAX - 1},
+        {"worker_count - 1", (uint64_t)view->worker_count - 1, WORKERS_MAX - 1},
+        {"block_count - 1", (uint64_t)view->block_count - 1, WIRE_BLOCKS_MAX - 1},
+        {"lane_count - 1", (uint64_t)view->lane_count - 1, LANES_MAX - 1},
+        {"step_count", view->step_count, WIRE_COUNT_MAX},
+        {"start_step", view->start_step, view->step_count},
+        {"train_count", view->train_count, WIRE_COUNT_MAX},
+        {"test_count", view->test_count, WIRE_COUNT_MAX},
+    };
+    int err = check_bounds(bounds, ARRAY_LEN(bounds), why);
+    if (err == 0 && view->number == 0)
+        err = err_set(why, ERR_PROTO, "a view has no number");
+    if (err == 0 && (view->lane_count & (view->lane_count - 1)) != 0)
+        err = err_set(why, ERR_PROTO, "%zu lanes; expected a power of two", view->lane_count);
+    if (err == 0 && view->layout != NULL && view->layout->block_count != view->block_count)
+        err = err_set(why, ERR_PROTO, "%zu blocks are placed; the layout has %zu",
+                      view->block_count, view->layout->block_count);
+    return err;
+}
+
+static int check_view(const struct view *view, struct err_msg *why)
+{
+    int err = check_counts(view, why);
+    if (err == 0)
+        err = check_text("store_endpoint", view->store_endpoint, sizeof(view->store_endpoint), why);
+    if (err == 0)
+        err = check_members(view, why);
+    if (err == 0)
+        err = check_owners("shard of block", view->block_shard, view->block_count,
+                           view->shard_count, why);
+    if (err == 0)
+        err = check_owners("worker of lane", view->lane_worker, view->lane_count,
+                           view->worker_count, why);
+    return err;
+}
+
+static int check_beat(const struct beat *beat, struct err_msg *why)
+{
+    const struct bound bounds[] = {
+        {"step", beat->step, WIRE_COUNT_MAX},
+        {"sample_count", beat->sample_count, WIRE_COUNT_MAX},
+        {"push_count", beat->push_count, WIRE_COUNT_MAX},
+        {"block_count", beat->block_count, WIRE_BLOCKS_MAX},
+        {"bytes_in", beat->bytes_in, WIRE_COUNT_MAX},
+        {"bytes_out", beat->bytes_out, WIRE_COUNT_MAX},
+        {"held_bytes", beat->held_bytes, WIRE_COUNT_MAX},
+        {"rss_bytes", beat->rss_bytes, WIRE_COUNT_MAX},
+        {"peak_rss_bytes", beat->peak_rss_bytes, WIRE_COUNT_MAX},
+        {"cpu_us", beat->cpu_us, WIRE_COUNT_MAX},
+    };
+    return check_bounds(bounds, ARRAY_LEN(bounds), why);
+}
+
+static int check_lane(const struct lane_result *lane, struct err_msg *why)
+{
+    const struct bound bounds[] = {
+        {"step", lane->step, WIRE_COUNT_MAX},
+        {"lane", lane->lane, LANES_MAX - 1},
+        {"sample_count", lane->sample_count, WIRE_COUNT_MAX},
+        {"correct_count", lane->correct_count, lane->sample_count},
+        {"compute_us", lane->compute_us, WIRE_COUNT_MAX},
+    };
+    return check_bounds(bounds, ARRAY_LEN(bounds), why);
+}
+
+static int check_outcome(const struct outcome *outcome, struct err_msg *why)
+{
+    if (outcome->code > 0 || outcome->code < -255)
+        return err_set(why, ERR_PROTO, "an outcome has code %d", outcome->code);
+    const struct bound bounds[] = {
+        {"step", outcome->step, WIRE_COUNT_MAX},
+        {"newest", outcome->newest, WIRE_COUNT_MAX},
+    };
+    int err = check_bounds(bounds, ARRAY_LEN(bounds), why);
+    /* What a text says is cleaned by its receiver: an error must not get lost for a tab in it. */
+    if (err == 0 && memchr(outcome->text, 0, sizeof(outcome->text)) == NULL)
+        err = err_set(why, ERR_PROTO, "the text of an outcome is too long");
+    return err;
+}
+
+static int check_key(const struct block_key *key, bool is_push, struct err_msg *why)
+{
+    const struct bound bounds[] = {
+        {"step", key->step, WIRE_COUNT_MAX},
+        {"block", key->block, WIRE_BLOCKS_MAX - 1},
+    };
+    int err = check_bounds(bounds, ARRAY_LEN(bounds), why);
+    if (err != 0)
+        return err;
+    bool is_absent = key->lane_begin == 0 && key->lane_end == 0;
+    struct lane_node node = {key->lane_begin, key->lane_end};
+    if ((is_push || !is_absent) && !lane_node_is_valid(node, LANES_MAX))
+        return err_set(why, ERR_PROTO, "lanes %u to %u are no node of the tree", key->lane_begin,
+                       key->lane_end);
+    return 0;
+}
+
+static int check_body(const struct message *msg, enum wire_body body, struct err_msg *why)
+{
+    switch (body) {
+    case BODY_NONE:
+        return 0;
+    case BODY_HELLO:
+        return check_hello(&msg->hello, why);
+    case BODY_WELCOME:
+        return check_bounds(&(struct bound){"rank", msg->welcome.rank, WORKERS_MAX - 1}, 1, why);
+    case BODY_VIEW:
+        return check_view(&msg->view_body, why);
+    case BODY_BEAT:
+        return check_beat(&msg->beat, why);
+    case BODY_LANE:
+        return check_lane(&msg->lane, why);
+    case BODY_DIGEST:
+        if (msg->digest.step > WIRE_COUNT_MAX)
+            return err_set(why, ERR_PROTO, "step is too large");
+        return check_hex("digest", msg->digest.hex, why);
+    case BODY_OUTCOME:
+        return check_outcome(&msg->outcome, why);
+    case BODY_KEY:
+        return check_key(&msg->key, msg->kind == MSG_PUSH, why);
+    }
+    return err_set(why, ERR_PROTO, "unknown body");
+}
+
+static int check_payload(const struct buffer *payload, enum wire_payload expected,
+                         struct err_msg *why)
+{
+    if (expected == PAYLOAD_NONE)
+        return payload == NULL ? 0 : err_set(why, ERR_PROTO, "has a payload; expected none");
+    if (payload == NULL || payload->size_bytes == 0)
+        return err_set(why, ERR_PROTO, "has no payload");
+    if (expected == PAYLOAD_TEXT && payload->size_bytes > WIRE_TEXT_BYTES_MAX)
+        return err_set(why, ERR_PROTO, "has a text of %zu bytes", payload->size_bytes);
+    if (expected == PAYLOAD_FLOATS && payload->size_bytes % sizeof(float) != 0)
+        return err_set(why, ERR_PROTO, "has a payload of %zu bytes; expected a multiple of 4",
+                       payload->size_bytes);
+    return 0;
+}
+
+int wire_check(const struct message *msg, struct err_msg *why)
+{
+    const struct wire_kind *kind = wire_kind_of(msg->kind);
+    if (kind == NULL)
+        return err_set(why, ERR_PROTO, "a message of kind %d goes on no wire", (int)msg->kind);
+    int err = check_body(msg, kind->body, why);
+    if (err == 0)
+        err = check_payload(msg->payload, kind->payload, why);
+    return err == 0 ? 0 : err_prefix(why, err, "%s: ", kind->text);
+}

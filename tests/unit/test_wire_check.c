@@ -1,0 +1,162 @@
+#include "proto/wire_check.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+#include "tests/unit/unit.h"
+
+static const char hex[HEX_BYTES] =
+    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+static bool passes(const struct message *msg)
+{
+    struct err_msg why = {0};
+    int err = wire_check(msg, &why);
+    CU_ASSERT(err == 0 || err == ERR_PROTO);
+    CU_ASSERT((err == 0) == (why.text[0] == 0));
+    return err == 0;
+}
+
+/* A copy that has this value there is refused. */
+#define REFUSES(good, field, value) \
+    do {                            \
+        struct message bad = good;  \
+        CU_ASSERT(passes(&bad));    \
+        bad.field = (value);        \
+        CU_ASSERT(!passes(&bad));   \
+    } while (0)
+
+static void test_wire_check_refuses_a_view_that_contradicts_itself(void)
+{
+    struct shard_member shards[2] = {{.endpoint = "tcp://a:1"}, {.endpoint = "tcp://a:2"}};
+    struct worker_member workers[3] = {{.rank = 0}, {.rank = 1}, {.rank = 2}};
+    uint32_t block_shard[3] = {0, 1, 1}, lane_worker[4] = {0, 0, 1, 2};
+    struct layout layout = {.block_count = 3};
+    struct message msg = {.kind = MSG_VIEW};
+    msg.view_body = (struct view){.number = 1, .start_step = 5, .step_count = 5,
+                                  .shard_count = 2, .worker_count = 3, .block_count = 3,
+                                  .lane_count = 4, .shards = shards, .workers = workers,
+                                  .block_shard = block_shard, .lane_worker = lane_worker,
+                                  .layout = &layout};
+    REFUSES(msg, view_body.number, 0);
+    REFUSES(msg, view_body.start_step, 6);
+    REFUSES(msg, view_body.step_count, UINT64_MAX);
+    REFUSES(msg, view_body.train_count, UINT64_MAX);
+    REFUSES(msg, view_body.shard_count, 0);
+    REFUSES(msg, view_body.shard_count, 1);
+    REFUSES(msg, view_body.shard_count, SHARDS_MAX + 1);
+    REFUSES(msg, view_body.worker_count, 0);
+    REFUSES(msg, view_body.worker_count, 2);
+    REFUSES(msg, view_body.worker_count, WORKERS_MAX + 1);
+    REFUSES(msg, view_body.block_count, 0);
+    REFUSES(msg, view_body.block_count, 2);
+    REFUSES(msg, view_body.lane_count, 0);
+    REFUSES(msg, view_body.lane_count, 3);
+    REFUSES(msg, view_body.lane_count, 2 * LANES_MAX);
+    REFUSES(msg, view_body.store_endpoint[0], '\n');
+    shards[1].endpoint[2] = 27;
+    CU_ASSERT(!passes(&msg));
+    shards[1].endpoint[2] = 'p';
+    workers[2].rank = WORKERS_MAX;
+    CU_ASSERT(!passes(&msg));
+    workers[2].rank = 0;
+    msg.view_body.layout = NULL;
+    CU_ASSERT(passes(&msg));
+}
+
+static void test_wire_check_refuses_a_block_key_out_of_range(void)
+{
+    float floats[4] = {0};
+    struct buffer payload = {.data = floats, .size_bytes = sizeof(floats)};
+    struct message msg = {.kind = MSG_PUSH, .payload = &payload};
+    msg.key = (struct block_key){.step = 7, .block = 9, .lane_begin = 8, .lane_end = 12};
+    REFUSES(msg, key.block, WIRE_BLOCKS_MAX);
+    REFUSES(msg, key.step, WIRE_COUNT_MAX + 1);
+    REFUSES(msg, key.lane_end, 8);
+    REFUSES(msg, key.lane_end, 0);
+    REFUSES(msg, key.lane_end, 11);
+    REFUSES(msg, key.lane_begin, 9);
+    REFUSES(msg, key.lane_end, UINT32_MAX);
+    REFUSES(msg, payload, NULL);
+    msg.key = (struct block_key){.lane_end = LANES_MAX};
+    REFUSES(msg, key.lane_end, 2 * LANES_MAX);
+    msg.kind = MSG_WEIGHTS;
+    msg.key.lane_end = 0;
+    REFUSES(msg, key.lane_begin, 1);
+    msg.kind = MSG_PULL;
+    msg.payload = NULL;
+    REFUSES(msg, payload, &payload);
+}
+
+static void test_wire_check_refuses_a_hello_out_of_range(void)
+{
+    struct message msg = {.kind = MSG_HELLO};
+    msg.hello = (struct hello){.rank = -1, .shard_idx = 1, .shard_count = 2, .host = "here"};
+    memcpy(msg.hello.fingerprint, hex, sizeof(hex));
+    REFUSES(msg, hello.rank, -2);
+    REFUSES(msg, hello.rank, INT32_MIN);
+    REFUSES(msg, hello.rank, WORKERS_MAX);
+    REFUSES(msg, hello.shard_idx, 2);
+    REFUSES(msg, hello.shard_count, 0);
+    REFUSES(msg, hello.shard_count, SHARDS_MAX + 1);
+    REFUSES(msg, hello.thread_count, 65537);
+    REFUSES(msg, hello.train_count, UINT64_MAX);
+    REFUSES(msg, hello.test_count, UINT64_MAX);
+    REFUSES(msg, hello.host[1], '\r');
+    REFUSES(msg, hello.kernels[0], 127);
+    REFUSES(msg, hello.fingerprint[0], 'X');
+    REFUSES(msg, hello.fingerprint[63], 0);
+    memset(msg.hello.version, 'v', sizeof(msg.hello.version));
+    CU_ASSERT(!passes(&msg));
+}
+
+static void test_wire_check_refuses_results_out_of_range(void)
+{
+    struct message msg = {.kind = MSG_LANE_DONE};
+    msg.lane = (struct lane_result){.lane = 3, .sample_count = 8, .correct_count = 8};
+    REFUSES(msg, lane.lane, LANES_MAX);
+    REFUSES(msg, lane.correct_count, 9);
+    REFUSES(msg, lane.step, UINT64_MAX);
+    REFUSES(msg, lane.compute_us, UINT64_MAX);
+    msg.lane.loss_sum = NAN; /* training that diverges must be able to say so */
+    CU_ASSERT(passes(&msg));
+    msg = (struct message){.kind = MSG_BYE, .outcome = {.code = ERR_LOST}};
+    REFUSES(msg, outcome.code, 1);
+    REFUSES(msg, outcome.code, INT32_MIN);
+    REFUSES(msg, outcome.newest, UINT64_MAX);
+    memset(msg.outcome.text, 'x', sizeof(msg.outcome.text));
+    CU_ASSERT(!passes(&msg));
+    msg = (struct message){.kind = MSG_WEIGHTS_DIGEST};
+    memcpy(msg.digest.hex, hex, sizeof(hex));
+    REFUSES(msg, digest.hex[5], 0);
+    REFUSES(msg, digest.hex[5], 'A');
+    REFUSES(msg, digest.step, UINT64_MAX);
+    msg = (struct message){.kind = MSG_WELCOME, .welcome = {WORKERS_MAX - 1}};
+    REFUSES(msg, welcome.rank, WORKERS_MAX);
+    msg = (struct message){.kind = MSG_BEAT};
+    REFUSES(msg, beat.cpu_us, UINT64_MAX);
+    REFUSES(msg, beat.bytes_in, UINT64_MAX);
+}
+
+static void test_wire_kinds_have_their_own_texts(void)
+{
+    for (int kind = MSG_HELLO; kind <= MSG_BLOCK_KEPT; kind++) {
+        const struct wire_kind *row = wire_kind_of((enum message_kind)kind);
+        CU_ASSERT_FATAL(row != NULL);
+        CU_ASSERT((int)row->kind == kind);
+        CU_ASSERT(message_kind_text(row->kind) == row->text);
+    }
+    CU_ASSERT_STRING_EQUAL(message_kind_text(MSG_PUSH), "push");
+    CU_ASSERT_STRING_EQUAL(message_kind_text(MSG_BLOCK_KEPT), "block_kept");
+    CU_ASSERT_STRING_EQUAL(message_kind_text(MSG_LEAF), "leaf");
+    CU_ASSERT_STRING_EQUAL(message_kind_text((enum message_kind)40), "unknown");
+}
+
+#define TESTS(X)                                              \
+    X(test_wire_check_refuses_a_view_that_contradicts_itself) \
+    X(test_wire_check_refuses_a_block_key_out_of_range)       \
+    X(test_wire_check_refuses_a_hello_out_of_range)           \
+    X(test_wire_check_refuses_results_out_of_range)           \
+    X(test_wire_kinds_have_their_own_texts)
+
+UNIT_MAIN("wire_check", TESTS)
