@@ -1,0 +1,43 @@
+#ifndef PS_LEDGER_H
+#define PS_LEDGER_H
+
+/* ledger - what the lanes of each step have reported, added up once all of them have.
+ *
+ * Results come from any worker in any order; totals are summed in lane order, so that a reported
+ * loss has the same bits in every run.
+ *
+ * Owner:    the coordinator: one ledger for training, one for evaluation.  Thread: its loop's.
+ * Memory:   LEDGER_STEPS_MAX rows of lane results, taken at creation.
+ * Surprise: none.
+ */
+#include <stdbool.h>
+#include "common/err.h"
+#include "proto/message.h"
+
+enum { LEDGER_STEPS_MAX = 8 };
+
+struct ledger;
+
+struct step_total {
+    uint64_t step;
+    double loss_sum;
+    uint64_t correct_count, sample_count;
+};
+
+MUST_USE int ledger_create(uint32_t lane_count, struct ledger **ledger_out);
+void ledger_destroy(struct ledger *ledger);
+
+/* Notes one lane's result; the same lane twice counts once.  ERR_FULL when LEDGER_STEPS_MAX other
+ * steps are unfinished. */
+MUST_USE int ledger_note(struct ledger *ledger, const struct lane_result *result);
+
+/* True, with the total, when all lanes of `step` are in; the row is then free again. */
+bool ledger_close(struct ledger *ledger, uint64_t step, struct step_total *total_out);
+
+/* The same for the lowest step that is complete, whichever it is. */
+bool ledger_close_any(struct ledger *ledger, struct step_total *total_out);
+
+/* The first lane of `step` that has not reported; lane_count when all have. */
+uint32_t ledger_first_missing(const struct ledger *ledger, uint64_t step);
+
+#endif

@@ -1,0 +1,218 @@
+#include "ps/tracker.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "ps/schedule.h"
+
+enum { MARKS_MAX = 16, MARK_MS = 500 };
+
+/* A moment and the samples trained until then, for the rate over the last seconds. */
+struct mark {
+    uint64_t ms, samples;
+};
+
+/* A running mean over samples. */
+struct mean {
+    double sum;
+    uint64_t samples;
+};
+
+struct tracker {
+    const struct settings *settings;
+    struct batching batching;
+    struct ledger *training, *evaluation;
+    uint64_t step, step_count, samples, begin_ms, progress_ms;
+    struct mean logged, epoch;
+    double loss, train_loss, test_loss, test_accuracy;
+    bool has_final_eval;
+    struct mark marks[MARKS_MAX];
+    size_t mark_count;
+    struct metric_row rows[TRACKER_ROWS_MAX]; /* ring */
+    size_t row_first, row_count;
+};
+
+static double mean_of(const struct mean *mean)
+{
+    return mean->samples == 0 ? NAN : mean->sum / (double)mean->samples;
+}
+
+static void mean_add(struct mean *mean, const struct step_total *total)
+{
+    mean->sum += total->loss_sum;
+    mean->samples += total->sample_count;
+}
+
+static void add_row(struct tracker *tracker, const struct metric_row *row)
+{
+    if (tracker->row_count == TRACKER_ROWS_MAX) {
+        tracker->row_first = (tracker->row_first + 1) % TRACKER_ROWS_MAX;
+        tracker->row_count--;
+    }
+    size_t at = (tracker->row_first + tracker->row_count++) % TRACKER_ROWS_MAX;
+    tracker->rows[at] = *row;
+}
+
+static double rate_since(struct mark from, uint64_t samples, uint64_t now_ms)
+{
+    return now_ms > from.ms ? (double)(samples - from.samples) * 1000.0 / (double)(now_ms - from.ms)
+                            : 0.0;
+}
+
+static double recent_rate(const struct tracker *tracker, uint64_t now_ms)
+{
+    return tracker->mark_count == 0 ? 0.0
+                                    : rate_since(tracker->marks[0], tracker->samples, now_ms);
+}
+
+static void note_mark(struct tracker *tracker, uint64_t now_ms)
+{
+    if (tracker->mark_count > 0 && now_ms - tracker->marks[tracker->mark_count - 1].ms < MARK_MS)
+        return;
+    if (tracker->mark_count == MARKS_MAX) {
+        memmove(&tracker->marks[0], &tracker->marks[1],
+                (MARKS_MAX - 1) * sizeof(tracker->marks[0]));
+        tracker->mark_count--;
+    }
+    tracker->marks[tracker->mark_count++] = (struct mark){now_ms, tracker->samples};
+}
+
+static struct metric_row row_at(const struct tracker *tracker, uint64_t step, uint64_t now_ms)
+{
+    return (struct metric_row){
+        .step = step,
+        .epoch = (double)step / (double)batching_epoch_steps(&tracker->batching),
+        .wall_s = (double)(now_ms - tracker->begin_ms) / 1000.0};
+}
+
+static void log_training(struct tracker *tracker, uint64_t now_ms)
+{
+    struct metric_row row = row_at(tracker, tracker->step, now_ms);
+    row.has_train = true;
+    row.train_loss = tracker->loss = mean_of(&tracker->logged);
+    row.rate = schedule_rate(tracker->settings, tracker->step - 1, tracker->step_count);
+    row.samples_per_s = recent_rate(tracker, now_ms);
+    add_row(tracker, &row);
+    tracker->logged = (struct mean){0};
+}
+
+static void close_step(struct tracker *tracker, const struct step_total *total, uint64_t now_ms)
+{
+    tracker->step = total->step + 1;
+    tracker->progress_ms = now_ms;
+    tracker->samples += total->sample_count;
+    mean_add(&tracker->logged, total);
+    mean_add(&tracker->epoch, total);
+    tracker->train_loss = mean_of(&tracker->epoch);
+    if (isnan(tracker->loss))
+        tracker->loss = mean_of(&tracker->logged);
+    note_mark(tracker, now_ms);
+    if (tracker->step % tracker->settings->log.every == 0 || tracker->step == tracker->step_count)
+        log_training(tracker, now_ms);
+    if (tracker->step % batching_epoch_steps(&tracker->batching) == 0)
+        tracker->epoch = (struct mean){0};
+}
+
+static void close_evaluation(struct tracker *tracker, const struct step_total *total,
+                             uint64_t now_ms)
+{
+    bool has_classes = tracker->settings->model.loss != LOSS_MEAN_SQUARED_ERROR;
+    double samples = (double)total->sample_count;
+    struct metric_row row = row_at(tracker, total->step, now_ms);
+    row.has_test = true;
+    row.test_loss = tracker->test_loss = total->loss_sum / samples;
+    row.test_accuracy = tracker->test_accuracy =
+        has_classes ? (double)total->correct_count / samples : NAN;
+    add_row(tracker, &row);
+    tracker->progress_ms = now_ms;
+    if (total->step == tracker->step_count)
+        tracker->has_final_eval = true;
+}
+
+int tracker_note(struct tracker *tracker, bool is_training, const struct lane_result *result,
+                 uint64_t now_ms)
+{
+    struct step_total total;
+    if (is_training && result->step < tracker->step)
+        return 0; /* reported twice */
+    int err = ledger_note(is_training ? tracker->training : tracker->evaluation, result);
+    if (err != 0)
+        return err;
+    while (ledger_close(tracker->training, tracker->step, &total))
+        close_step(tracker, &total, now_ms);
+    while (ledger_close_any(tracker->evaluation, &total))
+        close_evaluation(tracker, &total, now_ms);
+    return 0;
+}
+
+void tracker_begin(struct tracker *tracker, const struct batching *batching, uint64_t start_step,
+                   uint64_t step_count, uint64_t test_count, uint64_t now_ms)
+{
+    tracker->batching = *batching;
+    tracker->step = start_step;
+    tracker->step_count = step_count;
+    tracker->has_final_eval = test_count == 0;
+    tracker->begin_ms = tracker->progress_ms = now_ms;
+    note_mark(tracker, now_ms);
+}
+
+void tracker_read(const struct tracker *tracker, uint64_t now_ms, struct tracked *out)
+{
+    struct mark begin = {tracker->begin_ms, 0};
+    bool has_begun = tracker->mark_count > 0;
+    *out = (struct tracked){
+        .step = tracker->step,
+        .step_count = tracker->step_count,
+        .epoch_steps = has_begun ? batching_epoch_steps(&tracker->batching) : 0,
+        .loss = tracker->loss,
+        .train_loss = tracker->train_loss,
+        .test_loss = tracker->test_loss,
+        .test_accuracy = tracker->test_accuracy,
+        .samples_per_s = recent_rate(tracker, now_ms),
+        .mean_samples_per_s = rate_since(begin, tracker->samples, tracker->progress_ms),
+        .has_final_eval = tracker->has_final_eval,
+        .progress_ms = tracker->progress_ms,
+    };
+}
+
+uint32_t tracker_missing_lane(const struct tracker *tracker)
+{
+    return ledger_first_missing(tracker->training, tracker->step);
+}
+
+bool tracker_next_row(struct tracker *tracker, struct metric_row *row_out)
+{
+    if (tracker->row_count == 0)
+        return false;
+    *row_out = tracker->rows[tracker->row_first];
+    tracker->row_first = (tracker->row_first + 1) % TRACKER_ROWS_MAX;
+    tracker->row_count--;
+    return true;
+}
+
+int tracker_create(const struct settings *settings, struct tracker **tracker_out)
+{
+    struct tracker *tracker = calloc(1, sizeof(*tracker));
+    if (tracker == NULL)
+        return ERR_NOMEM;
+    tracker->settings = settings;
+    tracker->loss = tracker->train_loss = tracker->test_loss = tracker->test_accuracy = NAN;
+    int err = ledger_create(settings->job.lanes, &tracker->training);
+    if (err == 0)
+        err = ledger_create(settings->job.lanes, &tracker->evaluation);
+    if (err != 0) {
+        tracker_destroy(tracker);
+        return err;
+    }
+    *tracker_out = tracker;
+    return 0;
+}
+
+void tracker_destroy(struct tracker *tracker)
+{
+    if (tracker == NULL)
+        return;
+    ledger_destroy(tracker->training);
+    ledger_destroy(tracker->evaluation);
+    free(tracker);
+}

@@ -1,0 +1,53 @@
+#ifndef PS_TRACKER_H
+#define PS_TRACKER_H
+
+/* tracker - how far the job is, in numbers: steps done, losses, rates, the rows of metrics.jsonl.
+ *
+ * Owner:    the coordinator.  Thread: its loop's.
+ * Memory:   two ledgers; a ring of TRACKER_ROWS_MAX rows, of which the oldest goes when nobody
+ *           collects them.
+ * Surprise: none.
+ */
+#include "common/batching.h"
+#include "common/settings.h"
+#include "ps/ledger.h"
+#include "ps/report.h"
+
+enum { TRACKER_ROWS_MAX = 256 };
+
+struct tracker;
+
+/* What is known of the run so far; NaN where nothing is yet. */
+struct tracked {
+    uint64_t step;             /* steps done */
+    uint64_t step_count;       /* of the job */
+    uint64_t epoch_steps;
+    double loss;               /* mean of the last logged steps */
+    double train_loss;         /* mean of the epoch in work, or of the last when none is */
+    double test_loss, test_accuracy;
+    double samples_per_s;      /* over the last seconds */
+    double mean_samples_per_s; /* since the first step */
+    bool has_final_eval;
+    uint64_t progress_ms;      /* when a step or an evaluation was last done */
+};
+
+MUST_USE int tracker_create(const struct settings *settings, struct tracker **tracker_out);
+void tracker_destroy(struct tracker *tracker);
+
+/* Begins to count: step_count steps, of which start_step are done; test_count held-out samples. */
+void tracker_begin(struct tracker *tracker, const struct batching *batching, uint64_t start_step,
+                   uint64_t step_count, uint64_t test_count, uint64_t now_ms);
+
+/* One lane's result of training or evaluation.  ERR_FULL: more steps are open than can be. */
+MUST_USE int tracker_note(struct tracker *tracker, bool is_training,
+                          const struct lane_result *result, uint64_t now_ms);
+
+void tracker_read(const struct tracker *tracker, uint64_t now_ms, struct tracked *out);
+
+/* The first lane that the step in work has not had; the number of lanes when all are in. */
+uint32_t tracker_missing_lane(const struct tracker *tracker);
+
+/* The next row for metrics.jsonl; false when there is none. */
+bool tracker_next_row(struct tracker *tracker, struct metric_row *row_out);
+
+#endif

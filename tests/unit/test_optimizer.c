@@ -1,0 +1,149 @@
+#include "ps/optimizer.h"
+
+#include <math.h>
+#include <string.h>
+#include "tests/unit/unit.h"
+
+#define TESTS(X) \
+    X(test_optimizer_names_its_states) \
+    X(test_optimizer_sgd_takes_the_mean_of_the_summed_gradient) \
+    X(test_optimizer_momentum_keeps_its_velocity_over_steps) \
+    X(test_optimizer_nesterov_looks_ahead) \
+    X(test_optimizer_adam_first_step_is_the_rate_whatever_the_gradient) \
+    X(test_optimizer_decay_and_l1_spare_a_tensor_without_decay) \
+    X(test_optimizer_adamw_decays_apart_from_the_gradient) \
+    X(test_optimizer_leaves_weights_and_gradient_as_they_were)
+
+static struct settings job(enum optimizer_kind kind)
+{
+    return (struct settings){.optimizer = {.kind = kind,
+                                           .rate = 0.1,
+                                           .momentum = 0.5,
+                                           .beta1 = 0.9,
+                                           .beta2 = 0.999,
+                                           .epsilon = 1e-8}};
+}
+
+struct one {
+    float weight, grad, state[2], out;
+};
+
+/* One step of one weight. */
+static void apply(const struct settings *settings, struct one *one, uint64_t step, bool has_decay)
+{
+    struct update update = {.weights = &one->weight,
+                            .grad = &one->grad,
+                            .grad_scale = 0.25f,
+                            .state = {&one->state[0], &one->state[1]},
+                            .weights_out = &one->out,
+                            .count = 1,
+                            .has_decay = has_decay,
+                            .step = step,
+                            .rate = 0.1f};
+    optimizer_apply(settings, &update);
+}
+
+static bool is_near(float a, double b)
+{
+    return fabs((double)a - b) < 1e-6;
+}
+
+static void test_optimizer_names_its_states(void)
+{
+    CU_ASSERT(optimizer_state_count(OPTIMIZER_SGD) == 0);
+    CU_ASSERT(optimizer_state_count(OPTIMIZER_MOMENTUM) == 1);
+    CU_ASSERT(optimizer_state_count(OPTIMIZER_NESTEROV) == 1);
+    CU_ASSERT(optimizer_state_count(OPTIMIZER_ADAM) == 2);
+    CU_ASSERT(optimizer_state_count(OPTIMIZER_ADAMW) == 2);
+    CU_ASSERT_STRING_EQUAL(optimizer_state_name(OPTIMIZER_NESTEROV, 0), "momentum");
+    CU_ASSERT_STRING_EQUAL(optimizer_state_name(OPTIMIZER_ADAMW, 1), "exp_avg_sq");
+    CU_ASSERT_STRING_EQUAL(optimizer_kind_text(OPTIMIZER_ADAMW), "adamw");
+}
+
+static void test_optimizer_sgd_takes_the_mean_of_the_summed_gradient(void)
+{
+    struct settings settings = job(OPTIMIZER_SGD);
+    struct one one = {.weight = 1.0f, .grad = 8.0f};
+    apply(&settings, &one, 0, true);
+    CU_ASSERT(is_near(one.out, 0.8));
+}
+
+static void test_optimizer_momentum_keeps_its_velocity_over_steps(void)
+{
+    struct settings settings = job(OPTIMIZER_MOMENTUM);
+    struct one one = {.weight = 1.0f, .grad = 4.0f};
+    apply(&settings, &one, 0, true);
+    CU_ASSERT(is_near(one.out, 0.9));
+    one.weight = one.out;
+    apply(&settings, &one, 1, true);
+    CU_ASSERT(is_near(one.state[0], 1.5));
+    CU_ASSERT(is_near(one.out, 0.75));
+}
+
+static void test_optimizer_nesterov_looks_ahead(void)
+{
+    struct settings settings = job(OPTIMIZER_NESTEROV);
+    struct one one = {.weight = 1.0f, .grad = 4.0f};
+    apply(&settings, &one, 0, true);
+    CU_ASSERT(is_near(one.out, 0.85));
+}
+
+static void test_optimizer_adam_first_step_is_the_rate_whatever_the_gradient(void)
+{
+    struct settings settings = job(OPTIMIZER_ADAM);
+    const float grads[] = {1e-4f, 1.0f, 5000.0f};
+    for (size_t i = 0; i < ARRAY_LEN(grads); i++) {
+        struct one one = {.weight = 1.0f, .grad = grads[i]};
+        apply(&settings, &one, 0, true);
+        CU_ASSERT(fabs((double)one.out - 0.9) < 1e-4);
+    }
+}
+
+static void test_optimizer_decay_and_l1_spare_a_tensor_without_decay(void)
+{
+    for (int kind = OPTIMIZER_SGD; kind <= OPTIMIZER_ADAMW; kind++) {
+        struct settings plain = job((enum optimizer_kind)kind), decaying = plain;
+        decaying.optimizer.weight_decay = 0.5;
+        decaying.optimizer.l1 = 0.25;
+        struct one a = {.weight = -2.0f, .grad = 1.0f}, b = a, c = a;
+        apply(&plain, &a, 0, true);
+        apply(&decaying, &b, 0, false);
+        apply(&decaying, &c, 0, true);
+        CU_ASSERT(memcmp(&a, &b, sizeof(a)) == 0);
+        CU_ASSERT(memcmp(&a, &c, sizeof(a)) != 0);
+    }
+    struct settings settings = job(OPTIMIZER_SGD);
+    settings.optimizer.l1 = 0.25;
+    struct one down = {.weight = -2.0f}, none = {.weight = 0.0f}, up = {.weight = 2.0f};
+    apply(&settings, &down, 0, true);
+    apply(&settings, &none, 0, true);
+    apply(&settings, &up, 0, true);
+    CU_ASSERT(is_near(down.out, -1.975) && none.out == 0.0f && is_near(up.out, 1.975));
+}
+
+static void test_optimizer_adamw_decays_apart_from_the_gradient(void)
+{
+    struct settings adam = job(OPTIMIZER_ADAM), adamw = job(OPTIMIZER_ADAMW);
+    adam.optimizer.weight_decay = adamw.optimizer.weight_decay = 0.5;
+    struct one a = {.weight = 2.0f}, b = a;
+    apply(&adam, &a, 0, true);
+    apply(&adamw, &b, 0, true);
+    CU_ASSERT(is_near(a.out, 1.9) && a.state[0] != 0.0f);
+    CU_ASSERT(is_near(b.out, 1.9) && b.state[0] == 0.0f);
+    apply(&adamw, &b, 1, true);
+    b.weight = 200.0f;
+    apply(&adamw, &b, 2, true);
+    CU_ASSERT(fabsf(b.out - 190.0f) < 1e-3f);
+}
+
+static void test_optimizer_leaves_weights_and_gradient_as_they_were(void)
+{
+    for (int kind = OPTIMIZER_SGD; kind <= OPTIMIZER_ADAMW; kind++) {
+        struct settings settings = job((enum optimizer_kind)kind);
+        struct one one = {.weight = 3.0f, .grad = 5.0f};
+        apply(&settings, &one, 0, true);
+        CU_ASSERT(one.weight == 3.0f && one.grad == 5.0f);
+    }
+}
+
+UNIT_MAIN("optimizer", TESTS)

@@ -1,0 +1,283 @@
+#include "ps/shard.h"
+#include <stdlib.h>
+#include <string.h>
+#include "tests/unit/unit.h"
+
+/* One shard with one block of 8 weights, two workers, four lanes, plain gradient descent. */
+enum { ELEMENTS = 8, LANES = 4 };
+
+static const struct run_id run = {11, 22};
+static const struct address first = {PARTY_WORKER, 101}, second = {PARTY_WORKER, 102},
+                            stranger = {PARTY_WORKER, 999}, store = {PARTY_STORE, 55},
+                            coordinator = {PARTY_COORDINATOR, 0};
+
+struct bench {
+    struct settings settings;
+    struct shard *shard;
+    struct outbox out;
+    struct buffer_pool *pool;
+    struct layout *layout;
+    uint64_t now_ms;
+};
+
+static void hear(struct bench *bench, struct address from, const struct message *msg)
+{
+    outbox_clear(&bench->out);
+    shard_step(bench->shard, bench->now_ms, from, msg, &bench->out);
+}
+
+static void send_view(struct bench *bench, bool is_restored, uint64_t start_step)
+{
+    static const uint32_t block_shard[1] = {0}, lane_worker[LANES] = {0, 0, 1, 1};
+    static const struct shard_member shards[1] = {{.incarnation = 7, .endpoint = "inproc://s"}};
+    static const struct worker_member workers[2] = {{0, 101}, {1, 102}};
+    struct message view = {.kind = MSG_VIEW, .run = run};
+    view.view_body = (struct view){.number = 1, .start_step = start_step, .step_count = 10,
+                                   .train_count = 12, .is_restored = is_restored,
+                                   .store_incarnation = store.id, .store_endpoint = "inproc://d",
+                                   .shard_count = 1, .worker_count = 2, .block_count = 1,
+                                   .lane_count = LANES, .shards = shards, .workers = workers,
+                                   .block_shard = block_shard, .lane_worker = lane_worker,
+                                   .layout = bench->layout};
+    hear(bench, coordinator, &view);
+}
+
+static void open_bench(struct bench *bench)
+{
+    struct tensor_spec tensor = {.name = "w", .dims = 1, .shape = {ELEMENTS}};
+    *bench = (struct bench){.now_ms = 1000};
+    bench->settings.job.lanes = LANES;
+    bench->settings.job.batch = 4;
+    bench->settings.optimizer.rate = 1.0;
+    bench->settings.cluster.wait_s = 10;
+    bench->settings.cluster.silence_s = 10;
+    bench->settings.cluster.beat_ms = 500;
+    struct shard_spec spec = {.settings = &bench->settings, .incarnation = 7};
+    CU_ASSERT_EQUAL_FATAL(layout_create(&tensor, 1, 4096, &bench->layout, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(buffer_pool_create(0, &bench->pool), 0);
+    CU_ASSERT_EQUAL_FATAL(shard_create(&spec, &bench->shard), 0);
+    hear(bench, (struct address){0}, NULL);
+}
+
+static void close_bench(struct bench *bench)
+{
+    outbox_free(&bench->out);
+    shard_destroy(bench->shard);
+    layout_destroy(bench->layout);
+    buffer_pool_destroy(bench->pool);
+}
+
+static void push(struct bench *bench, struct address from, uint64_t step, uint32_t begin,
+                 uint32_t end, float value)
+{
+    struct message msg = {.kind = MSG_PUSH, .run = run};
+    msg.key = (struct block_key){step, 0, begin, end};
+    msg.payload = buffer_pool_take(bench->pool, ELEMENTS * sizeof(float));
+    for (size_t i = 0; i < ELEMENTS; i++)
+        ((float *)msg.payload->data)[i] = value;
+    hear(bench, from, &msg);
+    buffer_unref(msg.payload);
+}
+
+static const struct message *only(const struct bench *bench, struct address to,
+                                  enum message_kind kind)
+{
+    const struct message *found = NULL;
+    for (size_t i = 0; i < bench->out.count; i++)
+        if (address_equal(bench->out.items[i].to, to) && bench->out.items[i].msg.kind == kind)
+            found = &bench->out.items[i].msg;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(found);
+    return found;
+}
+
+static void test_shard_says_hello_until_it_has_a_view(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    only(&bench, coordinator, MSG_HELLO);
+    bench.now_ms += 100;
+    hear(&bench, (struct address){0}, NULL);
+    CU_ASSERT_EQUAL(bench.out.count, 0);
+    bench.now_ms += 1000;
+    hear(&bench, (struct address){0}, NULL);
+    only(&bench, coordinator, MSG_HELLO);
+    close_bench(&bench);
+}
+
+static void test_shard_answers_every_pusher_when_the_tree_is_whole(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    send_view(&bench, false, 0);
+    push(&bench, first, 0, 0, 2, 4.0f);
+    CU_ASSERT_EQUAL(bench.out.count, 0);
+    push(&bench, second, 0, 2, 4, 8.0f);
+    const struct message *answer = only(&bench, first, MSG_WEIGHTS);
+    only(&bench, second, MSG_WEIGHTS);
+    CU_ASSERT_EQUAL(bench.out.count, 2);
+    CU_ASSERT_EQUAL(answer->key.step, 1);
+    /* w = 0 - rate * (4 + 8) / 4 samples */
+    CU_ASSERT_EQUAL(((float *)answer->payload->data)[3], -3.0f);
+    close_bench(&bench);
+}
+
+static void test_shard_counts_a_push_once_however_often_it_comes(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    send_view(&bench, false, 0);
+    for (int i = 0; i < 3; i++)
+        push(&bench, first, 0, 0, 2, 4.0f);
+    push(&bench, second, 0, 2, 4, 8.0f);
+    push(&bench, second, 0, 2, 4, 8.0f); /* after the step: the answer again, no change */
+    CU_ASSERT_EQUAL(bench.out.count, 1);
+    const struct message *answer = only(&bench, second, MSG_WEIGHTS);
+    CU_ASSERT_EQUAL(((float *)answer->payload->data)[0], -3.0f);
+    CU_ASSERT_EQUAL(shard_refused_count(bench.shard), 0);
+    close_bench(&bench);
+}
+
+static void refuse_push(struct bench *bench, uint64_t step, uint32_t begin, uint32_t end)
+{
+    uint64_t before = shard_refused_count(bench->shard);
+    push(bench, first, step, begin, end, 1.0f);
+    only(bench, first, MSG_REFUSED);
+    CU_ASSERT_EQUAL(shard_refused_count(bench->shard), before + 1);
+}
+
+static void test_shard_refuses_what_cannot_be_a_push(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    send_view(&bench, false, 0);
+    refuse_push(&bench, 1, 0, 2); /* of a step to come */
+    refuse_push(&bench, 0, 1, 3); /* no node of the tree */
+    refuse_push(&bench, 0, 4, 8); /* beyond the lanes */
+    struct message msg = {.kind = MSG_PUSH, .run = run, .key = {0, 5, 0, 1}};
+    msg.payload = buffer_pool_take(bench.pool, 4);
+    hear(&bench, first, &msg); /* another shard's block */
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(only(&bench, first, MSG_REFUSED)->outcome.text, "block 5 is not on this shard"));
+    msg.key.block = 0;
+    hear(&bench, first, &msg); /* too short */
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(only(&bench, first, MSG_REFUSED)->outcome.text, "expected step 0"));
+    buffer_unref(msg.payload);
+    close_bench(&bench);
+}
+
+static void test_shard_refuses_ghosts_by_name(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    send_view(&bench, false, 0);
+    push(&bench, stranger, 0, 0, 2, 1.0f);
+    only(&bench, stranger, MSG_REFUSED);
+    struct message pull = {.kind = MSG_PULL, .run = {3, 4}};
+    hear(&bench, first, &pull);
+    const char *text = only(&bench, first, MSG_REFUSED)->outcome.text;
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "000000000000000b0000000000000016"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "00000000000000030000000000000004"));
+    close_bench(&bench);
+}
+
+static void test_shard_answers_a_pull_when_the_version_is_there(void)
+{
+    struct bench bench;
+    struct message pull = {.kind = MSG_PULL, .run = run, .key = {.step = 1}};
+    open_bench(&bench);
+    send_view(&bench, false, 0);
+    hear(&bench, second, &pull);
+    CU_ASSERT_EQUAL(bench.out.count, 0);
+    push(&bench, first, 0, 0, 4, 4.0f);
+    CU_ASSERT_EQUAL(only(&bench, second, MSG_WEIGHTS)->key.step, 1);
+    pull.key.step = 99; /* past the end of the job */
+    hear(&bench, second, &pull);
+    only(&bench, second, MSG_REFUSED);
+    close_bench(&bench);
+}
+
+static void test_shard_keeps_an_old_version_whole_for_a_slow_reply(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    send_view(&bench, false, 0);
+    push(&bench, first, 0, 0, 4, 4.0f);
+    struct buffer *old = buffer_ref(only(&bench, first, MSG_WEIGHTS)->payload);
+    push(&bench, first, 1, 0, 4, 4.0f);
+    CU_ASSERT_EQUAL(((float *)old->data)[0], -1.0f);
+    CU_ASSERT_EQUAL(((float *)only(&bench, first, MSG_WEIGHTS)->payload->data)[0], -2.0f);
+    buffer_unref(old);
+    close_bench(&bench);
+}
+
+static void test_shard_waits_for_the_store_when_checkpoints_are_behind(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    bench.settings.checkpoint.every = 1;
+    send_view(&bench, false, 0);
+    for (uint64_t step = 0; step < 2; step++) {
+        push(&bench, first, step, 0, 4, 4.0f);
+        CU_ASSERT_EQUAL(only(&bench, store, MSG_BLOCK_STATE)->key.step, step + 1);
+    }
+    push(&bench, first, 2, 0, 4, 4.0f);
+    CU_ASSERT_EQUAL(bench.out.count, 0); /* two copies are on their way: the step waits */
+    struct message kept = {.kind = MSG_BLOCK_KEPT, .run = run, .key = {.step = 1}};
+    hear(&bench, store, &kept);
+    CU_ASSERT_EQUAL(only(&bench, first, MSG_WEIGHTS)->key.step, 3);
+    close_bench(&bench);
+}
+
+static void test_shard_takes_its_blocks_from_the_store_when_resumed(void)
+{
+    struct bench bench;
+    struct message state = {.kind = MSG_BLOCK_STATE, .run = run, .key = {.step = 6}};
+    struct message pull = {.kind = MSG_PULL, .run = run, .key = {.step = 6}};
+    open_bench(&bench);
+    send_view(&bench, true, 6);
+    only(&bench, store, MSG_BLOCK_FETCH);
+    hear(&bench, first, &pull);
+    CU_ASSERT_EQUAL(bench.out.count, 0);
+    bench.now_ms += 1001;
+    hear(&bench, (struct address){0}, NULL);
+    only(&bench, store, MSG_BLOCK_FETCH); /* asked again */
+    state.payload = buffer_pool_take(bench.pool, ELEMENTS * sizeof(float));
+    for (size_t i = 0; i < ELEMENTS; i++)
+        ((float *)state.payload->data)[i] = 2.5f;
+    hear(&bench, store, &state);
+    CU_ASSERT_EQUAL(((float *)only(&bench, first, MSG_WEIGHTS)->payload->data)[7], 2.5f);
+    buffer_unref(state.payload);
+    close_bench(&bench);
+}
+
+static void test_shard_ends_when_the_coordinator_is_silent(void)
+{
+    struct bench bench;
+    struct outcome end = {0};
+    open_bench(&bench);
+    send_view(&bench, false, 0);
+    bench.now_ms += 9999;
+    hear(&bench, (struct address){0}, NULL);
+    CU_ASSERT(!shard_is_over(bench.shard, &end));
+    bench.now_ms += 2;
+    hear(&bench, (struct address){0}, NULL);
+    CU_ASSERT(shard_is_over(bench.shard, &end));
+    CU_ASSERT_EQUAL(end.code, ERR_TIMEOUT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(end.text, "silence_s"));
+    close_bench(&bench);
+}
+
+#define TESTS(X)                                                   \
+    X(test_shard_says_hello_until_it_has_a_view)                   \
+    X(test_shard_answers_every_pusher_when_the_tree_is_whole)      \
+    X(test_shard_counts_a_push_once_however_often_it_comes)        \
+    X(test_shard_refuses_what_cannot_be_a_push)                    \
+    X(test_shard_refuses_ghosts_by_name)                           \
+    X(test_shard_answers_a_pull_when_the_version_is_there)         \
+    X(test_shard_keeps_an_old_version_whole_for_a_slow_reply)      \
+    X(test_shard_waits_for_the_store_when_checkpoints_are_behind)  \
+    X(test_shard_takes_its_blocks_from_the_store_when_resumed)     \
+    X(test_shard_ends_when_the_coordinator_is_silent)
+
+UNIT_MAIN("shard", TESTS)
