@@ -1,0 +1,151 @@
+#include "worker/compute.h"
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include "tests/unit/unit.h"
+#include "worker/nn/blas.h"
+
+/* The digits job, its compute alone. */
+struct bench {
+    struct settings *settings;
+    struct dataset *train, *test;
+    struct graph *graph;
+    struct layout *layout;
+    struct compute *compute;
+    float *weights;
+};
+
+static void open_bench(struct bench *bench, const char *threads)
+{
+    const char *sets[] = {"exchange.block_bytes=4096", threads};
+    struct err_msg why = {0};
+    *bench = (struct bench){0};
+    blas_start();
+    int err = settings_load(JOBS_DIR "/digits-mlp.cfg", sets, 2, &bench->settings, &why);
+    if (err == 0)
+        err = dataset_open(bench->settings, DATASET_TRAIN, &bench->train, &why);
+    if (err == 0)
+        err = dataset_open(bench->settings, DATASET_TEST, &bench->test, &why);
+    if (err != 0)
+        printf("\n    %s\n", why.text);
+    CU_ASSERT_EQUAL_FATAL(err, 0);
+    const struct dataset_info *info = dataset_info(bench->train);
+    struct graph_input input = {.dims = info->dims, .label_count = info->label_count,
+                                .class_count = info->class_count};
+    memcpy(input.shape, info->shape, sizeof(input.shape));
+    err = graph_create(&bench->settings->model, &input, &bench->graph, &why);
+    CU_ASSERT_EQUAL_FATAL(err, 0);
+    err = layout_create(graph_tensors(bench->graph), graph_tensor_count(bench->graph), 4096,
+                        &bench->layout, &why);
+    CU_ASSERT_EQUAL_FATAL(err, 0);
+    bench->weights = calloc((size_t)bench->layout->weight_count, sizeof(float));
+    for (size_t i = 0; i < bench->layout->block_count; i++)
+        layout_init_block(bench->layout, i, 1,
+                          bench->weights + bench->layout->blocks[i].range.begin);
+    struct compute_spec spec = {bench->settings, bench->graph, bench->layout, bench->train,
+                                bench->test};
+    CU_ASSERT_EQUAL_FATAL(compute_create(&spec, &bench->compute, &why), 0);
+}
+
+static void close_bench(struct bench *bench)
+{
+    compute_destroy(bench->compute);
+    layout_destroy(bench->layout);
+    graph_destroy(bench->graph);
+    dataset_close(bench->test);
+    dataset_close(bench->train);
+    settings_destroy(bench->settings);
+    free(bench->weights);
+}
+
+static void submit_all(struct bench *bench, enum message_kind kind)
+{
+    for (uint32_t lane = 0; lane < bench->settings->job.lanes; lane++) {
+        struct message task = {.kind = kind};
+        task.task = (struct lane_task){.step = 3, .lane = lane, .weights = bench->weights};
+        CU_ASSERT_EQUAL(compute_submit(bench->compute, &task), 0);
+    }
+}
+
+/* Collects results until every lane is done; leaves go to grads[lane] [weight_count]. */
+static struct lane_result collect(struct bench *bench, float *grads, size_t *leaf_count_out)
+{
+    struct lane_result total = {0};
+    uint32_t lanes_done = 0;
+    *leaf_count_out = 0;
+    while (lanes_done < bench->settings->job.lanes) {
+        struct message result;
+        struct pollfd ready = {.fd = compute_fd(bench->compute), .events = POLLIN};
+        CU_ASSERT_EQUAL_FATAL(poll(&ready, 1, 60000), 1);
+        while (compute_next(bench->compute, &result)) {
+            if (result.kind == MSG_LEAF) {
+                const struct range *range = &bench->layout->blocks[result.key.block].range;
+                memcpy(grads + result.key.lane_begin * bench->layout->weight_count + range->begin,
+                       result.payload->data, result.payload->size_bytes);
+                ++*leaf_count_out;
+                buffer_unref(result.payload);
+                continue;
+            }
+            CU_ASSERT_FATAL(result.kind == MSG_LANE_DONE || result.kind == MSG_EVAL_DONE);
+            total.loss_sum += result.lane.loss_sum;
+            total.sample_count += result.lane.sample_count;
+            lanes_done++;
+        }
+    }
+    return total;
+}
+
+static void test_compute_gives_the_same_bits_on_any_number_of_threads(void)
+{
+    struct bench one, three;
+    size_t leaves;
+    open_bench(&one, "worker.threads=1");
+    open_bench(&three, "worker.threads=3");
+    size_t count = (size_t)one.layout->weight_count * one.settings->job.lanes;
+    float *a = calloc(count, sizeof(*a)), *b = calloc(count, sizeof(*b));
+    submit_all(&one, MSG_TRAIN_LANE);
+    submit_all(&three, MSG_TRAIN_LANE);
+    struct lane_result total = collect(&one, a, &leaves);
+    CU_ASSERT_EQUAL(total.sample_count, one.settings->job.batch);
+    CU_ASSERT_EQUAL(leaves, one.layout->block_count * one.settings->job.lanes);
+    collect(&three, b, &leaves);
+    CU_ASSERT_EQUAL(memcmp(a, b, count * sizeof(*a)), 0);
+    size_t nonzero = 0;
+    for (size_t i = 0; i < count; i++)
+        nonzero += a[i] != 0.0f;
+    CU_ASSERT(nonzero > count / 4);
+    free(a);
+    free(b);
+    close_bench(&one);
+    close_bench(&three);
+}
+
+static void test_compute_evaluates_every_held_out_sample_once(void)
+{
+    struct bench bench;
+    size_t leaves;
+    open_bench(&bench, "worker.threads=2");
+    submit_all(&bench, MSG_EVAL_LANE);
+    struct lane_result total = collect(&bench, NULL, &leaves);
+    CU_ASSERT_EQUAL(total.sample_count, dataset_info(bench.test)->count);
+    CU_ASSERT_EQUAL(leaves, 0);
+    CU_ASSERT(total.loss_sum > 0.0);
+    close_bench(&bench);
+}
+
+static void test_compute_ends_with_work_left_over(void)
+{
+    struct bench bench;
+    open_bench(&bench, "worker.threads=2");
+    for (int i = 0; i < 20; i++)
+        submit_all(&bench, MSG_TRAIN_LANE);
+    close_bench(&bench); /* the sanitizer tells when something is left */
+    CU_ASSERT(true);
+}
+
+#define TESTS(X)                                                  \
+    X(test_compute_gives_the_same_bits_on_any_number_of_threads)  \
+    X(test_compute_evaluates_every_held_out_sample_once)          \
+    X(test_compute_ends_with_work_left_over)
+
+UNIT_MAIN("compute", TESTS)

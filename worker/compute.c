@@ -1,0 +1,322 @@
+#include "worker/compute.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include "common/batching.h"
+#include "common/clock.h"
+
+/* A queue of messages between threads. */
+struct queue {
+    struct message *items;
+    size_t first, count, capacity; /* ring */
+};
+
+struct lane_thread {
+    struct compute *compute;
+    pthread_t thread;
+    bool is_running;
+    struct graph_run *run;
+    uint64_t *indices;     /* [lane_max] */
+    float *inputs, *labels; /* [lane_max][...] */
+    float *grad;           /* [weight_count] */
+    const struct lane_task *task;
+    bool is_failed;
+};
+
+struct compute {
+    struct compute_spec spec;
+    struct batching batching;
+    uint32_t lane_max;
+    struct buffer_pool *pool;
+    int event_fd;
+    pthread_mutex_t lock;
+    pthread_cond_t has_task;
+    bool is_ending;
+    struct queue tasks, results; /* under lock */
+    size_t thread_count;
+    struct lane_thread *threads;
+};
+
+static int queue_put(struct queue *queue, const struct message *msg)
+{
+    if (queue->count == queue->capacity) {
+        size_t capacity = queue->capacity == 0 ? 64 : 2 * queue->capacity;
+        struct message *items = malloc(capacity * sizeof(*items));
+        if (items == NULL)
+            return ERR_NOMEM;
+        for (size_t i = 0; i < queue->count; i++)
+            items[i] = queue->items[(queue->first + i) % queue->capacity];
+        free(queue->items);
+        *queue = (struct queue){items, 0, queue->count, capacity};
+    }
+    queue->items[(queue->first + queue->count++) % queue->capacity] = *msg;
+    return 0;
+}
+
+static bool queue_take(struct queue *queue, struct message *msg_out)
+{
+    if (queue->count == 0)
+        return false;
+    *msg_out = queue->items[queue->first];
+    queue->first = (queue->first + 1) % queue->capacity;
+    queue->count--;
+    return true;
+}
+
+static void queue_free(struct queue *queue)
+{
+    struct message msg;
+    while (queue_take(queue, &msg))
+        buffer_unref(msg.payload);
+    free(queue->items);
+}
+
+/* Hands a result over with its reference. */
+static void give(struct lane_thread *self, const struct message *msg)
+{
+    struct compute *compute = self->compute;
+    pthread_mutex_lock(&compute->lock);
+    int err = queue_put(&compute->results, msg);
+    pthread_mutex_unlock(&compute->lock);
+    if (err != 0) { /* the exchange will miss it and the step's deadline will tell */
+        buffer_unref(msg->payload);
+        self->is_failed = true;
+    }
+    uint64_t one = 1;
+    ssize_t written = write(compute->event_fd, &one, sizeof(one));
+    (void)written; /* fails only when the counter is full, and then it is readable anyway */
+}
+
+static void give_failure(struct lane_thread *self, int code, const char *text)
+{
+    struct message bye = {.kind = MSG_BYE};
+    bye.outcome.code = code;
+    snprintf(bye.outcome.text, sizeof(bye.outcome.text), "%s", text);
+    self->is_failed = true;
+    give(self, &bye);
+}
+
+/* graph_tensor_done: copies each block of a finished tensor out of the flat gradient. */
+static void give_tensor(void *ctx, size_t tensor_idx)
+{
+    struct lane_thread *self = ctx;
+    const struct layout *layout = self->compute->spec.layout;
+    struct range blocks = layout_tensor_blocks(layout, tensor_idx);
+    for (uint64_t i = blocks.begin; i < blocks.end && !self->is_failed; i++) {
+        const struct range *range = &layout->blocks[i].range;
+        size_t bytes = (size_t)(range->end - range->begin) * sizeof(float);
+        struct message leaf = {.kind = MSG_LEAF,
+                               .payload = buffer_pool_take(self->compute->pool, bytes)};
+        if (leaf.payload == NULL) {
+            give_failure(self, ERR_NOMEM, "no memory for a gradient");
+            return;
+        }
+        memcpy(leaf.payload->data, self->grad + range->begin, bytes);
+        leaf.key = (struct block_key){.step = self->task->step,
+                                      .block = (uint32_t)i,
+                                      .lane_begin = self->task->lane,
+                                      .lane_end = self->task->lane + 1};
+        give(self, &leaf);
+    }
+}
+
+static int read_samples(struct lane_thread *self, struct dataset *dataset, size_t count)
+{
+    struct err_msg why = {0};
+    int err = dataset_read(dataset, self->indices, count, self->inputs, self->labels, &why);
+    if (err != 0)
+        give_failure(self, err, why.text);
+    return err;
+}
+
+static void train_lane(struct lane_thread *self, struct message *result)
+{
+    const struct compute *compute = self->compute;
+    const struct lane_task *task = self->task;
+    uint32_t count = batching_lane_samples(&compute->batching, task->step, task->lane,
+                                           self->indices);
+    if (read_samples(self, compute->spec.train, count) != 0)
+        return;
+    struct graph_batch batch = {.inputs = self->inputs,
+                                .labels = self->labels,
+                                .count = count,
+                                .draw = {.seed = compute->batching.seed,
+                                         .step = task->step,
+                                         .lane = task->lane}};
+    struct loss_result loss;
+    graph_train(self->run, &batch, task->weights, self->grad, give_tensor, self, &loss);
+    result->lane.loss_sum = loss.loss_sum;
+    result->lane.correct_count = loss.correct;
+    result->lane.sample_count = count;
+}
+
+/* In pieces of at most lane_max samples, always the same ones. */
+static void eval_lane(struct lane_thread *self, struct message *result)
+{
+    const struct compute *compute = self->compute;
+    struct range share = batching_eval_range(dataset_info(compute->spec.test)->count,
+                                             compute->batching.lane_count, self->task->lane);
+    while (share.begin < share.end && !self->is_failed) {
+        uint64_t left = share.end - share.begin;
+        size_t count = left < compute->lane_max ? (size_t)left : compute->lane_max;
+        for (size_t i = 0; i < count; i++)
+            self->indices[i] = share.begin + i;
+        share.begin += count;
+        if (read_samples(self, compute->spec.test, count) != 0)
+            return;
+        struct graph_batch batch = {
+            .inputs = self->inputs, .labels = self->labels, .count = count};
+        struct loss_result loss;
+        graph_eval(self->run, &batch, self->task->weights, &loss);
+        result->lane.loss_sum += loss.loss_sum;
+        result->lane.correct_count += loss.correct;
+        result->lane.sample_count += count;
+    }
+}
+
+static void work(struct lane_thread *self, const struct message *task)
+{
+    uint64_t begin_us = clock_now_us();
+    bool is_training = task->kind == MSG_TRAIN_LANE;
+    struct message result = {.kind = is_training ? MSG_LANE_DONE : MSG_EVAL_DONE};
+    self->task = &task->task;
+    result.lane = (struct lane_result){.step = task->task.step, .lane = task->task.lane};
+    if (is_training)
+        train_lane(self, &result);
+    else
+        eval_lane(self, &result);
+    result.lane.compute_us = clock_now_us() - begin_us;
+    if (!self->is_failed)
+        give(self, &result);
+}
+
+static void *run_thread(void *arg)
+{
+    struct lane_thread *self = arg;
+    struct compute *compute = self->compute;
+    struct message task;
+    while (!self->is_failed) {
+        pthread_mutex_lock(&compute->lock);
+        while (compute->tasks.count == 0 && !compute->is_ending)
+            pthread_cond_wait(&compute->has_task, &compute->lock);
+        bool is_ending = compute->is_ending;
+        if (!is_ending)
+            queue_take(&compute->tasks, &task);
+        pthread_mutex_unlock(&compute->lock);
+        if (is_ending)
+            break;
+        work(self, &task);
+    }
+    return NULL;
+}
+
+static int start_thread(struct compute *compute, struct lane_thread *self)
+{
+    const struct dataset_info *info = dataset_info(compute->spec.train);
+    size_t lane_max = compute->lane_max;
+    self->compute = compute;
+    self->indices = calloc(lane_max, sizeof(*self->indices));
+    self->inputs = calloc(lane_max * info->input_count, sizeof(float));
+    self->labels = calloc(lane_max * info->label_count, sizeof(float));
+    self->grad = calloc((size_t)compute->spec.layout->weight_count, sizeof(float));
+    if (self->indices == NULL || self->inputs == NULL || self->labels == NULL ||
+        self->grad == NULL)
+        return ERR_NOMEM;
+    int err = graph_run_create(compute->spec.graph, lane_max, &self->run);
+    if (err != 0)
+        return err;
+    if (pthread_create(&self->thread, NULL, run_thread, self) != 0)
+        return ERR_NOMEM;
+    self->is_running = true;
+    return 0;
+}
+
+int compute_create(const struct compute_spec *spec, struct compute **compute_out,
+                   struct err_msg *why)
+{
+    const struct settings *settings = spec->settings;
+    struct compute *compute = calloc(1, sizeof(*compute));
+    if (compute == NULL)
+        return err_set(why, ERR_NOMEM, "no memory for the compute threads");
+    compute->spec = *spec;
+    compute->batching = (struct batching){.seed = settings->job.seed,
+                                          .sample_count = dataset_info(spec->train)->count,
+                                          .batch = settings->job.batch,
+                                          .lane_count = settings->job.lanes};
+    compute->lane_max = batching_lane_max(&compute->batching);
+    compute->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    pthread_mutex_init(&compute->lock, NULL);
+    pthread_cond_init(&compute->has_task, NULL);
+    compute->threads = calloc(settings->worker.threads, sizeof(*compute->threads));
+    int err = compute->threads == NULL || compute->event_fd < 0 ? ERR_NOMEM : 0;
+    if (err == 0)
+        err = buffer_pool_create(0, &compute->pool);
+    while (err == 0 && compute->thread_count < settings->worker.threads)
+        err = start_thread(compute, &compute->threads[compute->thread_count++]);
+    if (err != 0) {
+        compute_destroy(compute);
+        return err_set(why, err, "cannot start %u compute threads for lanes of %u samples: %s",
+                       settings->worker.threads, compute->lane_max, err_text(err));
+    }
+    *compute_out = compute;
+    return 0;
+}
+
+void compute_destroy(struct compute *compute)
+{
+    if (compute == NULL)
+        return;
+    pthread_mutex_lock(&compute->lock);
+    compute->is_ending = true;
+    pthread_cond_broadcast(&compute->has_task);
+    pthread_mutex_unlock(&compute->lock);
+    for (size_t i = 0; i < compute->thread_count; i++) {
+        struct lane_thread *thread = &compute->threads[i];
+        if (thread->is_running)
+            pthread_join(thread->thread, NULL);
+        graph_run_destroy(thread->run);
+        free(thread->indices);
+        free(thread->inputs);
+        free(thread->labels);
+        free(thread->grad);
+    }
+    free(compute->threads);
+    queue_free(&compute->tasks);
+    queue_free(&compute->results);
+    buffer_pool_destroy(compute->pool);
+    if (compute->event_fd >= 0)
+        close(compute->event_fd);
+    pthread_cond_destroy(&compute->has_task);
+    pthread_mutex_destroy(&compute->lock);
+    free(compute);
+}
+
+int compute_submit(struct compute *compute, const struct message *task)
+{
+    pthread_mutex_lock(&compute->lock);
+    int err = queue_put(&compute->tasks, task);
+    pthread_cond_signal(&compute->has_task);
+    pthread_mutex_unlock(&compute->lock);
+    return err;
+}
+
+bool compute_next(struct compute *compute, struct message *result_out)
+{
+    pthread_mutex_lock(&compute->lock);
+    bool is_found = queue_take(&compute->results, result_out);
+    if (!is_found) {
+        uint64_t seen;
+        ssize_t got = read(compute->event_fd, &seen, sizeof(seen));
+        (void)got; /* EAGAIN: it was not set */
+    }
+    pthread_mutex_unlock(&compute->lock);
+    return is_found;
+}
+
+int compute_fd(const struct compute *compute)
+{
+    return compute->event_fd;
+}

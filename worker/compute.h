@@ -1,0 +1,45 @@
+#ifndef WORKER_COMPUTE_H
+#define WORKER_COMPUTE_H
+
+/* compute - the threads that turn lanes into gradients.
+ *
+ * Tasks (MSG_TRAIN_LANE, MSG_EVAL_LANE) are taken in order, one lane to a thread.  While a lane
+ * goes backward each block of gradient is handed over as soon as it is complete (MSG_LEAF); the
+ * lane's loss follows (MSG_LANE_DONE, MSG_EVAL_DONE), or MSG_BYE with a sentence when its data
+ * cannot be read.
+ *
+ * Owner:    the worker's loop.  Thread: submit and next from that loop; the work on its own.
+ * Memory:   per thread: activations, one lane's samples, one flat gradient.  Leaves come from a
+ *           pool that holds at most the worker's lanes times the model.
+ * Surprise: none.
+ */
+#include "common/settings.h"
+#include "proto/message.h"
+#include "worker/data/dataset.h"
+#include "worker/nn/graph.h"
+
+struct compute;
+
+struct compute_spec {
+    const struct settings *settings; /* all borrowed for the compute's life */
+    const struct graph *graph;
+    const struct layout *layout;
+    struct dataset *train, *test; /* test: NULL when the job has none */
+};
+
+MUST_USE int compute_create(const struct compute_spec *spec, struct compute **compute_out,
+                            struct err_msg *why);
+
+/* Waits for lanes in work, drops the others. */
+void compute_destroy(struct compute *compute);
+
+/* Queues a task.  ERR_NOMEM. */
+MUST_USE int compute_submit(struct compute *compute, const struct message *task);
+
+/* The next result; false when there is none.  The caller owns the reference on its payload. */
+bool compute_next(struct compute *compute, struct message *result_out);
+
+/* Readable while results wait; for transport_wait. */
+int compute_fd(const struct compute *compute);
+
+#endif

@@ -1,0 +1,84 @@
+#include "worker/data/idx.h"
+
+static bool type_of(unsigned char code, enum rows_type *type_out)
+{
+    static const struct {
+        unsigned char code;
+        enum rows_type type;
+    } known[] = {{0x08, ROWS_U8}, {0x0c, ROWS_I32}, {0x0d, ROWS_F32}, {0x0e, ROWS_F64}};
+    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+        if (known[i].code == code) {
+            *type_out = known[i].type;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool idx_is_magic(const unsigned char *bytes, size_t size_bytes)
+{
+    return size_bytes >= IDX_MAGIC_BYTES && bytes[0] == 0 && bytes[1] == 0 && bytes[2] >= 0x08 &&
+           bytes[2] <= 0x0e && bytes[3] >= 1;
+}
+
+static int read_exactly(struct inflate *in, unsigned char *out, size_t size_bytes,
+                        struct err_msg *why)
+{
+    size_t got = 0;
+    int rc = inflate_read(in, out, size_bytes, &got, why);
+    if (rc == 0 && got < size_bytes)
+        rc = err_set(why, ERR_INPUT, "%s: ends inside its IDX header: the file is cut short",
+                     inflate_path(in));
+    return rc;
+}
+
+static int read_header(struct inflate *in, struct rows_form *form, struct err_msg *why)
+{
+    unsigned char magic[IDX_MAGIC_BYTES];
+    int rc = read_exactly(in, magic, sizeof(magic), why);
+    if (rc < 0)
+        return rc;
+    if (!idx_is_magic(magic, sizeof(magic)))
+        return err_set(why, ERR_INPUT,
+                       "%s: not an IDX file: it starts with %02x %02x %02x %02x, expected "
+                       "00 00, a type (08 to 0e) and a number of dimensions",
+                       inflate_path(in), magic[0], magic[1], magic[2], magic[3]);
+    if (!type_of(magic[2], &form->type))
+        return err_set(why, ERR_INPUT,
+                       "%s: IDX type 0x%02x is not taken; expected u8 (08), i32 (0c), f32 (0d) or "
+                       "f64 (0e)",
+                       inflate_path(in), magic[2]);
+    if (magic[3] > ROWS_DIMS_MAX + 1)
+        return err_set(why, ERR_INPUT, "%s: has %d dimensions, expected 1 to %d", inflate_path(in),
+                       magic[3], ROWS_DIMS_MAX + 1);
+    form->is_big_endian = true;
+    form->dims = magic[3] - 1u;
+    for (uint32_t d = 0; d <= form->dims; d++) {
+        unsigned char size[4];
+        rc = read_exactly(in, size, sizeof(size), why);
+        if (rc < 0)
+            return rc;
+        uint32_t value =
+            (uint32_t)size[0] << 24 | (uint32_t)size[1] << 16 | (uint32_t)size[2] << 8 | size[3];
+        if (d == 0)
+            form->count = value;
+        else
+            form->shape[d - 1] = value;
+    }
+    return 0;
+}
+
+int idx_open(const char *path, struct rows_place *place, struct rows **rows_out,
+             struct err_msg *why)
+{
+    struct inflate *in = NULL;
+    struct rows_form form = {0};
+    int rc = inflate_open(path, &in, why);
+    if (rc < 0)
+        return rc;
+    rc = read_header(in, &form, why);
+    if (rc == 0)
+        rc = rows_open(in, &form, place, rows_out, why);
+    inflate_close(in);
+    return rc;
+}

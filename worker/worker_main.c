@@ -1,0 +1,149 @@
+/* talweg-worker - computes lanes: data and weights in, gradients out. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "common/launch.h"
+#include "common/log.h"
+#include "common/random.h"
+#include "common/role.h"
+#include "common/usage.h"
+#include "worker/nn/blas.h"
+#include "worker/worker_loop.h"
+
+static volatile sig_atomic_t is_asked_to_stop;
+
+static void on_signal(int number)
+{
+    (void)number;
+    is_asked_to_stop = 1;
+}
+
+/* All that a worker works with; each part is NULL until it is made. */
+struct workshop {
+    struct settings *settings;
+    struct dataset *train, *test;
+    struct graph *graph;
+    struct layout *layout;
+    struct compute *compute;
+    struct exchange *exchange;
+    struct transport *transport;
+};
+
+static int open_data(struct workshop *shop, struct err_msg *why)
+{
+    int err = dataset_open(shop->settings, DATASET_TRAIN, &shop->train, why);
+    if (err != 0)
+        return err;
+    err = dataset_open_test(shop->settings, shop->train, &shop->test, why);
+    return err == ERR_NOT_FOUND && shop->test == NULL ? 0 : err;
+}
+
+static int plan_model(struct workshop *shop, struct err_msg *why)
+{
+    const struct dataset_info *info = dataset_info(shop->train);
+    struct graph_input input = {.dims = info->dims,
+                                .label_count = info->label_count,
+                                .class_count = info->class_count};
+    memcpy(input.shape, info->shape, sizeof(input.shape));
+    int err = graph_create(&shop->settings->model, &input, &shop->graph, why);
+    if (err != 0)
+        return err;
+    return layout_create(graph_tensors(shop->graph), graph_tensor_count(shop->graph),
+                         shop->settings->exchange.block_bytes, &shop->layout, why);
+}
+
+static int start_compute(struct workshop *shop, struct err_msg *why)
+{
+    struct compute_spec spec = {.settings = shop->settings,
+                                .graph = shop->graph,
+                                .layout = shop->layout,
+                                .train = shop->train,
+                                .test = shop->test};
+    return compute_create(&spec, &shop->compute, why);
+}
+
+static int start_exchange(struct workshop *shop, const struct launch *launch,
+                          uint64_t incarnation, struct err_msg *why)
+{
+    struct exchange_spec spec = {.settings = shop->settings, .incarnation = incarnation};
+    struct hello *hello = &spec.hello;
+    hello->rank = launch->rank;
+    hello->pid = (uint32_t)getpid();
+    usage_host(hello->host, sizeof(hello->host));
+    snprintf(hello->version, sizeof(hello->version), "%s", TALWEG_VERSION);
+    snprintf(hello->kernels, sizeof(hello->kernels), "%s", blas_core_name());
+    hello->thread_count = shop->settings->worker.threads;
+    hello->train_count = dataset_info(shop->train)->count;
+    hello->test_count = shop->test == NULL ? 0 : dataset_info(shop->test)->count;
+    hello->layout = shop->layout;
+    int err = settings_fingerprint(shop->settings, hello->fingerprint);
+    if (err == 0)
+        err = exchange_create(&spec, &shop->exchange);
+    return err == 0 ? 0 : err_set(why, err, "cannot begin the exchange: %s", err_text(err));
+}
+
+static int work(struct workshop *shop, const struct launch *launch, struct err_msg *why)
+{
+    uint64_t incarnation;
+    struct outcome end = {0};
+    int err = random_bytes(&incarnation, sizeof(incarnation));
+    if (err != 0)
+        return err_set(why, err, "no random numbers from the system");
+    err = open_data(shop, why);
+    if (err == 0)
+        err = plan_model(shop, why);
+    if (err == 0)
+        err = start_compute(shop, why);
+    if (err == 0)
+        err = start_exchange(shop, launch, incarnation, why);
+    if (err == 0 && (err = transport_create(1, &shop->transport)) != 0)
+        return err_set(why, err, "cannot start ZeroMQ: %s", err_text(err));
+    if (err != 0)
+        return err;
+    struct worker_loop_spec loop = {.transport = shop->transport,
+                                    .coordinator = launch->coordinator,
+                                    .exchange = shop->exchange,
+                                    .compute = shop->compute,
+                                    .incarnation = incarnation,
+                                    .is_asked_to_stop = &is_asked_to_stop};
+    log_event(LOG_INFO, "begin", "coordinator=%s samples=%llu weights=%zu", launch->coordinator,
+              (unsigned long long)dataset_info(shop->train)->count,
+              graph_weight_count(shop->graph));
+    err = worker_loop_run(&loop, &end, why);
+    return err != 0 || end.code == 0 ? err : err_set(why, end.code, "%s", end.text);
+}
+
+static void close_shop(struct workshop *shop)
+{
+    compute_destroy(shop->compute);
+    exchange_destroy(shop->exchange);
+    transport_destroy(shop->transport);
+    layout_destroy(shop->layout);
+    graph_destroy(shop->graph);
+    dataset_close(shop->test);
+    dataset_close(shop->train);
+    settings_destroy(shop->settings);
+}
+
+int main(int argc, char **argv)
+{
+    struct launch launch;
+    struct workshop shop = {0};
+    struct err_msg why = {0};
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    blas_start();
+    int err = launch_parse(LAUNCH_WORKER, argc, argv, &launch, &why);
+    if (err == 0)
+        err = launch_settings(&launch, &shop.settings, &why);
+    if (err == 0)
+        err = role_begin(&launch, shop.settings, &why);
+    if (err == 0)
+        err = work(&shop, &launch, &why);
+    int code = role_end(&launch, err, &why);
+    close_shop(&shop);
+    launch_release(&launch);
+    return code;
+}
