@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# deploy/slurm/train.sbatch under a real Slurm of two nodes, both this machine: the digits come out
+# with the digest of a local run, whatever the numbers; a failure ends the Slurm job as failed.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/slurm_cluster.sh"
+
+[ "$(id -u)" -eq 0 ] || skip "Slurm's daemons need root here"
+for program in slurmctld slurmd munged sbatch srun; do
+    command -v "$program" > /dev/null || skip "$program is not there (Debian: slurm-wlm munge)"
+done
+test_cleanup() { slurm_cluster_stop; }
+slurm_cluster_start "$SCRATCH/slurm" > "$SCRATCH/slurm.txt" 2>&1 ||
+    skip "no Slurm cluster on this machine: $(tail -n 1 "$SCRATCH/slurm.txt")"
+
+train "$SCRATCH/local" "$DIGITS"
+export TALWEG_BIN=$BIN
+cd "$SCRATCH" || exit 1
+
+# submit SERVERS WORKERS OUT [ARGUMENT...]: waits for the job; its exit code is sbatch's.
+submit() {
+    local servers=$1 workers=$2
+    shift 2
+    TALWEG_SERVERS=$servers TALWEG_WORKERS=$workers timeout 240 sbatch --wait --quiet --nodes=2 \
+        --ntasks-per-node=4 --output="$SCRATCH/job.txt" "$ROOT/deploy/slurm/train.sbatch" \
+        "$DIGITS" "$@" > "$SCRATCH/sbatch.txt" 2>&1
+}
+
+for cluster in '2 2' '1 3'; do
+    read -r servers workers <<< "$cluster"
+    submit "$servers" "$workers" "$SCRATCH/run-$servers"
+    equal "$servers servers, $workers workers: sbatch ends with" $? 0
+    equal "$servers servers, $workers workers: digest" "$(digest "$SCRATCH/run-$servers")" \
+        "$(digest "$SCRATCH/local")"
+done
+hosts=$(scontrol show job --oneliner | grep -c 'NodeList=n\[1-2\]')
+check "the jobs had both nodes" test "$hosts" -ge 1
+
+submit 1 1 "$SCRATCH/bad" --set=job.lane=7
+check "a job that fails is failed for Slurm too" test $? -ne 0
+contains "its output says why" "$SCRATCH/job.txt" 'job\.lane'
+
+[ "$FAILURES" -eq 0 ] || tail -n 30 "$SCRATCH/job.txt" "$SCRATCH/sbatch.txt"
+finish
