@@ -1,0 +1,253 @@
+#include "deploy/commands.h"
+
+#include <argp.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "deploy/progress.h"
+#include "deploy/run_place.h"
+#include "deploy/status_client.h"
+#include "deploy/listing.h"
+
+enum { WATCH_MS = 1000 };
+
+struct status_options {
+    const char *place; /* an address or a folder */
+    bool has_json, has_watch;
+};
+
+static const struct argp_option option_list[] = {
+    {"json", 'j', NULL, 0, "print JSON", 0},
+    {"watch", 'w', NULL, 0, "print again every second until the run ends", 0},
+    {0},
+};
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+    struct status_options *options = state->input;
+    switch (key) {
+    case 'j':
+        options->has_json = true;
+        return 0;
+    case 'w':
+        options->has_watch = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (options->place)
+            argp_error(state, "one address or folder, not '%s' as well", arg);
+        options->place = arg;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp parser = {
+    .options = option_list,
+    .parser = parse_option,
+    .args_doc = "[ADDRESS|DIR]",
+    .doc = "How a run is doing.\v"
+           "DIR is what was given to --out; without it, this folder, or out/ in it.  An ADDRESS is "
+           "host:port, tcp://host:port or ipc://path.\n\n"
+           "Exit code: 0 waiting, training or finished; 1 failed; 2 nobody answers.",
+};
+
+static bool is_phase(const struct document *status, const char *phase)
+{
+    return strcmp(status_text(status, "phase", ""), phase) == 0;
+}
+
+static bool is_over(const struct document *status)
+{
+    return is_phase(status, "finished") || is_phase(status, "failed") ||
+           is_phase(status, "stopped");
+}
+
+static void print_head(const struct document *status, FILE *out)
+{
+    struct progress_state state = {
+        .step = status_whole(status, "step"),
+        .step_count = status_whole(status, "steps"),
+        .epoch = status_real(status, "epoch", NAN),
+        .loss = status_real(status, "loss", NAN),
+        .samples_per_s = status_real(status, "samples_per_s", -1),
+        .left_s = is_over(status) ? -1 : status_real(status, "left_s", -1),
+    };
+    char line[PROGRESS_LINE_BYTES];
+    snprintf(state.phase, sizeof(state.phase), "%s", status_text(status, "phase", "?"));
+    progress_format(&state, 0, false, line, sizeof(line));
+    const char *job = status_text(status, "job", "");
+    fprintf(out, "%s%s%s%s", job, *job ? ": " : "", is_phase(status, "training") ? "training  " : "",
+            line);
+    if (isfinite(state.epoch))
+        fprintf(out, "  epoch %.2f", state.epoch);
+    double accuracy = status_real(status, "test_accuracy", NAN);
+    if (isfinite(accuracy))
+        fprintf(out, "  test accuracy %.2f %%", 100 * accuracy);
+    fputc('\n', out);
+    const char *missing = status_text(status, "waiting_for", "");
+    if (*missing)
+        fprintf(out, "waiting for %s\n", missing);
+    const char *error = status_text(status, "error", "");
+    if (*error && !is_phase(status, "failed"))
+        fprintf(out, "%s\n", error);
+    const char *digest = status_text(status, "digest", "");
+    if (*digest)
+        fprintf(out, "digest %s\n", digest);
+}
+
+static int add_count(struct listing *listing, const struct document *row, const char *key)
+{
+    char text[32] = "-";
+    double value = status_real(row, key, NAN);
+    if (isfinite(value))
+        progress_count_text(value, text, sizeof(text));
+    return listing_add(listing, "%s", text);
+}
+
+static int add_bytes(struct listing *listing, const struct document *row, const char *key)
+{
+    char text[32] = "-";
+    double value = status_real(row, key, NAN);
+    if (isfinite(value))
+        progress_bytes_text(value, text, sizeof(text));
+    return listing_add(listing, "%s", text);
+}
+
+static int add_heard(struct listing *listing, const struct document *row)
+{
+    double heard_ms = status_real(row, "last_heard_ms", NAN);
+    if (!isfinite(heard_ms))
+        return listing_add(listing, "-");
+    return listing_add(listing, "%.1f s ago", heard_ms / 1000);
+}
+
+static int add_who(struct listing *listing, const struct document *row)
+{
+    int code = listing_add(listing, "%llu", (unsigned long long)status_whole(row, "rank"));
+    if (code == 0)
+        code = listing_add(listing, "%s", status_text(row, "host", "?"));
+    if (code == 0)
+        code = listing_add(listing, "%llu", (unsigned long long)status_whole(row, "pid"));
+    return code;
+}
+
+static int add_worker(struct listing *listing, const struct document *row)
+{
+    const struct document *lanes = document_get(row, "lanes");
+    int code = add_who(listing, row);
+    if (code == 0 && document_is_array(lanes))
+        code = listing_add(listing, "%zu", document_count(lanes));
+    else if (code == 0)
+        code = listing_add(listing, "%llu", (unsigned long long)status_whole(row, "lanes"));
+    if (code == 0)
+        code = add_count(listing, row, "samples_per_s");
+    if (code == 0)
+        code = add_bytes(listing, row, "rss_bytes");
+    if (code == 0)
+        code = add_heard(listing, row);
+    return code;
+}
+
+static int add_server(struct listing *listing, const struct document *row)
+{
+    static const char *const byte_keys[] = {"bytes", "bytes_in_per_s", "bytes_out_per_s",
+                                            "rss_bytes"};
+    int code = add_who(listing, row);
+    if (code == 0)
+        code = add_count(listing, row, "shards");
+    if (code == 0)
+        code = add_count(listing, row, "blocks");
+    if (code == 0)
+        code = add_count(listing, row, "pushes_per_s");
+    for (size_t i = 0; code == 0 && i < ARRAY_LEN(byte_keys); i++)
+        code = add_bytes(listing, row, byte_keys[i]);
+    if (code == 0)
+        code = add_heard(listing, row);
+    return code;
+}
+
+static int print_rows(const struct document *rows, const char *heads,
+                      int (*add_row)(struct listing *, const struct document *), FILE *out)
+{
+    struct listing *listing = NULL;
+    int code = listing_create(heads, &listing);
+    for (size_t i = 0; code == 0 && i < document_count(rows); i++)
+        code = add_row(listing, document_at(rows, i));
+    if (code == 0 && document_count(rows)) {
+        fputc('\n', out);
+        listing_print(listing, out);
+    }
+    listing_destroy(listing);
+    return code;
+}
+
+static int print_status(const struct document *status, const struct status_options *options)
+{
+    if (options->has_json) {
+        char *text = document_print(status, !options->has_watch);
+        if (!text)
+            return ERR_NOMEM;
+        fprintf(stdout, "%s%s", text, options->has_watch ? "\n" : "");
+        free(text);
+        return 0;
+    }
+    if (options->has_watch && isatty(STDOUT_FILENO) == 1)
+        fputs("\033[H\033[2J", stdout);
+    print_head(status, stdout);
+    int code = print_rows(document_get(status, "workers"),
+                          ">worker host >pid >lanes >samples/s >memory >heard", add_worker, stdout);
+    if (code == 0)
+        code = print_rows(document_get(status, "servers"),
+                          ">server host >pid >shards >blocks >pushes/s >held >in/s >out/s >memory "
+                          ">heard",
+                          add_server, stdout);
+    return code;
+}
+
+/* One look: prints the status, or says why there is none.  *is_over_out ends a watch. */
+static int look(struct run_place *place, const struct status_options *options, bool *is_over_out)
+{
+    struct err_msg why = {0};
+    struct document *status = NULL;
+    *is_over_out = true;
+    int code = run_place_status(place, &status, &why);
+    if (code == 0) {
+        code = print_status(status, options);
+        if (code < 0)
+            err_set(&why, code, "%s", err_text(code));
+    }
+    if (code < 0) {
+        fprintf(stderr, "talweg status: %s\n", why.text);
+        return EXIT_UNREACHABLE;
+    }
+    *is_over_out = is_over(status);
+    bool is_failed = is_phase(status, "failed");
+    if (is_failed)
+        fprintf(stderr, "talweg status: the run failed: %s\n", status_text(status, "error", "?"));
+    document_destroy(status);
+    fflush(stdout);
+    return is_failed ? EXIT_FAILED : EXIT_FINE;
+}
+
+int cmd_status(int argc, char **argv)
+{
+    struct status_options options = {0};
+    struct run_place *place = NULL;
+    struct err_msg why = {0};
+    argp_parse(&parser, argc, argv, 0, NULL, &options);
+    if (run_place_open(options.place, &place, &why) < 0) {
+        fprintf(stderr, "talweg status: %s\n", why.text);
+        return EXIT_UNREACHABLE;
+    }
+    bool is_done;
+    int exit_code = look(place, &options, &is_done);
+    while (options.has_watch && !is_done) {
+        usleep(WATCH_MS * 1000);
+        exit_code = look(place, &options, &is_done);
+    }
+    run_place_close(place);
+    return exit_code;
+}

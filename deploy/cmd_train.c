@@ -1,0 +1,348 @@
+#include "deploy/commands.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+#include "common/clock.h"
+#include "deploy/local_cluster.h"
+#include "deploy/progress.h"
+#include "deploy/status_client.h"
+
+enum { SETS_MAX = 256, LOOK_MS = 200, ASK_AGAIN_MS = 2000 };
+
+struct train_options {
+    const char *job, *out, *resume;
+    const char *sets[SETS_MAX];
+    size_t set_count;
+    unsigned long servers, workers; /* 0: as the job says */
+    bool has_json, is_quiet;
+};
+
+/* A run being watched. */
+struct watch {
+    struct cluster *cluster;
+    struct status_client *client;
+    struct progress_bar bar;
+    bool is_quiet;
+    int signal_fd;
+    int stop_signal;          /* the one that asked to stop; 0: none */
+    bool is_asked;            /* a status is on its way */
+    uint64_t ask_ms;          /* when to ask (again) */
+    uint64_t step;            /* the last one heard of */
+};
+
+static const struct argp_option option_list[] = {
+    {"servers", 's', "N", 0, "server processes; default: cluster.servers of the job", 0},
+    {"workers", 'w', "N", 0, "worker processes; default: cluster.workers of the job", 0},
+    {"set", 'S', "PATH=VALUE", 0, "a setting in place of the job file's; may be repeated", 0},
+    {"out", 'o', "DIR", 0, "where results go; default: out", 0},
+    {"resume", 'r', "DIR", 0, "go on from a checkpoint, or the last one in DIR", 0},
+    {"json", 'j', NULL, 0, "print the summary as JSON instead", 0},
+    {"quiet", 'q', NULL, 0, "no progress", 0},
+    {0},
+};
+
+static unsigned long parse_count(const char *arg, struct argp_state *state)
+{
+    char *end;
+    unsigned long count = strtoul(arg, &end, 10);
+    if (*end || end == arg || count < 1 || count > 4096)
+        argp_error(state, "'%s' is no number of processes: a whole number, 1 to 4096", arg);
+    return count;
+}
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+    struct train_options *options = state->input;
+    switch (key) {
+    case 's':
+        options->servers = parse_count(arg, state);
+        return 0;
+    case 'w':
+        options->workers = parse_count(arg, state);
+        return 0;
+    case 'S':
+        if (options->set_count == SETS_MAX)
+            argp_error(state, "more than %d times --set", SETS_MAX);
+        options->sets[options->set_count++] = arg;
+        return 0;
+    case 'o':
+        options->out = arg;
+        return 0;
+    case 'r':
+        options->resume = arg;
+        return 0;
+    case 'j':
+        options->has_json = true;
+        return 0;
+    case 'q':
+        options->is_quiet = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (options->job)
+            argp_error(state, "one job file, not '%s' as well", arg);
+        options->job = arg;
+        return 0;
+    case ARGP_KEY_END:
+        if (!options->job)
+            argp_error(state, "which job file?");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp parser = {
+    .options = option_list,
+    .parser = parse_option,
+    .args_doc = "JOB",
+    .doc = "Train a job on this machine: a coordinator, servers and workers, each a process of its "
+           "own.\v"
+           "Ctrl-C stops with a checkpoint, which --resume goes on from; a second Ctrl-C kills.\n\n"
+           "Exit code: 0 trained; 1 failed, the reason on stderr; 2 wrong command line; 130 or 143 "
+           "stopped by Ctrl-C or SIGTERM.",
+};
+
+static int complain(const char *sentence)
+{
+    fprintf(stderr, "talweg train: %s\n", sentence);
+    return EXIT_FAILED;
+}
+
+/* Signals arrive on a descriptor, between two looks at the run, and not in the middle of one. */
+static int open_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static void read_signals(struct watch *watch)
+{
+    struct signalfd_siginfo info;
+    while (read(watch->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        if (info.ssi_signo == SIGCHLD)
+            continue;
+        if (!watch->stop_signal) {
+            watch->stop_signal = (int)info.ssi_signo;
+            progress_end(&watch->bar);
+            fprintf(stderr, "talweg train: stopping with a checkpoint; once more kills\n");
+        }
+        cluster_interrupt(watch->cluster);
+    }
+}
+
+static void show(struct watch *watch, const struct document *status, uint64_t now_ms)
+{
+    struct progress_state state = {
+        .step = status_whole(status, "step"),
+        .step_count = status_whole(status, "steps"),
+        .epoch = status_real(status, "epoch", NAN),
+        .loss = status_real(status, "loss", NAN),
+        .samples_per_s = status_real(status, "samples_per_s", -1),
+        .left_s = status_real(status, "left_s", -1),
+    };
+    snprintf(state.phase, sizeof(state.phase), "%s", status_text(status, "phase", ""));
+    if (state.step && state.epoch > 0)
+        state.epoch_count = state.epoch * (double)state.step_count / (double)state.step;
+    watch->step = state.step;
+    if (!watch->is_quiet && cluster_phase(watch->cluster) <= CLUSTER_STOPPING)
+        progress_show(&watch->bar, now_ms, &state);
+}
+
+/* One turn: asks, waits for an answer, a signal or a moment, shows what came. */
+static void look(struct watch *watch)
+{
+    struct document *status = NULL;
+    uint64_t now_ms = clock_now_ms();
+    if (now_ms >= watch->ask_ms) {
+        watch->is_asked = status_client_ask(watch->client) == 0;
+        watch->ask_ms = now_ms + ASK_AGAIN_MS;
+    }
+    int wait_ms = LOOK_MS;
+    if (!watch->is_asked && watch->ask_ms < now_ms + LOOK_MS)
+        wait_ms = (int)(watch->ask_ms - now_ms);
+    int code = status_client_wait(watch->client, watch->signal_fd, wait_ms, &status, NULL);
+    if (code == 0) {
+        now_ms = clock_now_ms();
+        show(watch, status, now_ms);
+        watch->is_asked = false;
+        watch->ask_ms = now_ms + LOOK_MS;
+    }
+    document_destroy(status);
+    read_signals(watch);
+}
+
+static int watch_run(struct watch *watch, struct err_msg *why)
+{
+    int code = status_client_open(cluster_endpoint(watch->cluster), &watch->client, why);
+    if (code < 0)
+        return code;
+    progress_init(&watch->bar, stderr);
+    while (cluster_tick(watch->cluster, clock_now_ms()))
+        look(watch);
+    progress_end(&watch->bar);
+    status_client_close(watch->client);
+    return 0;
+}
+
+static void print_row(const char *name, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void print_row(const char *name, const char *format, ...)
+{
+    va_list args;
+    printf("%-14s", name);
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    putchar('\n');
+}
+
+static void print_summary(const struct document *summary, const struct run_folder *folder)
+{
+    char wall[32], path[PATH_MAX];
+    double accuracy = status_real(summary, "test_accuracy", NAN);
+    double test_loss = status_real(summary, "test_loss", NAN);
+    print_row("steps", "%" PRIu64, status_whole(summary, "steps"));
+    print_row("train loss", "%.4f", status_real(summary, "train_loss", NAN));
+    if (isfinite(test_loss))
+        print_row("test loss", "%.4f", test_loss);
+    if (isfinite(accuracy))
+        print_row("test accuracy", "%.2f %%", 100 * accuracy);
+    progress_time_text(status_real(summary, "wall_s", 0), wall, sizeof(wall));
+    print_row("speed", "%.0f samples/s, %s in all", status_real(summary, "samples_per_s", 0), wall);
+    print_row("digest", "%s", status_text(summary, "digest", "none"));
+    print_row("checkpoint", "%s", status_text(summary, "checkpoint", "none"));
+    run_folder_path(folder, path, "log");
+    print_row("log", "%s", path);
+    run_folder_path(folder, path, "loss.svg");
+    print_row("loss curve", "%s", access(path, R_OK) == 0 ? path : "none: gnuplot is not there");
+}
+
+static int print_json(const struct document *summary)
+{
+    char *text = document_print(summary, true);
+    if (!text)
+        return complain(err_text(ERR_NOMEM));
+    fputs(text, stdout);
+    free(text);
+    return EXIT_FINE;
+}
+
+/* What status will say of a run whose coordinator could not say it itself. */
+static void leave_failure(const struct run_folder *folder, const struct watch *watch,
+                          const char *sentence)
+{
+    char path[PATH_MAX];
+    run_folder_path(folder, path, "summary.json");
+    if (access(path, F_OK) == 0)
+        return;
+    struct document *summary = document_object();
+    if (summary && document_put(summary, "phase", document_text("failed")) == 0 &&
+        document_put(summary, "error", document_text(sentence)) == 0 &&
+        document_put(summary, "steps", document_whole((int64_t)watch->step)) == 0) {
+        struct err_msg why;
+        if (document_save(summary, path, &why) < 0)
+            complain(why.text);
+    }
+    document_destroy(summary);
+}
+
+static int conclude(const struct watch *watch, const struct run_folder *folder,
+                    const struct train_options *options)
+{
+    char blame[1536], path[PATH_MAX];
+    struct err_msg why = {0};
+    if (cluster_blame(watch->cluster, blame, sizeof(blame))) {
+        complain(blame);
+        run_folder_path(folder, path, "log");
+        fprintf(stderr, "talweg train: the run ended at step %" PRIu64 "; logs are in %s\n",
+                watch->step, path);
+        leave_failure(folder, watch, blame);
+        return watch->stop_signal ? EXIT_SIGNAL + watch->stop_signal : EXIT_FAILED;
+    }
+    if (watch->stop_signal && cluster_phase(watch->cluster) == CLUSTER_KILLING) {
+        complain("killed");
+        return EXIT_SIGNAL + watch->stop_signal;
+    }
+    struct document *summary = NULL;
+    run_folder_path(folder, path, "summary.json");
+    if (document_load(path, &summary, &why) < 0)
+        return complain(why.text);
+    int exit_code = EXIT_FINE;
+    bool is_finished = strcmp(status_text(summary, "phase", ""), "finished") == 0;
+    if (watch->stop_signal && !is_finished) {
+        fprintf(stderr, "talweg train: stopped at step %" PRIu64 "; `--resume %s` goes on\n",
+                status_whole(summary, "steps"), folder->out);
+        exit_code = EXIT_SIGNAL + watch->stop_signal;
+    } else if (options->has_json) {
+        exit_code = print_json(summary);
+    } else {
+        print_summary(summary, folder);
+    }
+    document_destroy(summary);
+    return exit_code;
+}
+
+static int run(const struct train_options *options, const struct settings *settings,
+               struct run_folder *folder)
+{
+    struct err_msg why = {0};
+    struct watch watch = {.is_quiet = options->is_quiet, .signal_fd = open_signals()};
+    struct cluster_spec spec = {
+        .job_path = options->job,
+        .resume = options->resume,
+        .sets = options->sets,
+        .set_count = options->set_count,
+        .server_count = options->servers ? (uint32_t)options->servers : settings->cluster.servers,
+        .worker_count = options->workers ? (uint32_t)options->workers : settings->cluster.workers,
+        .folder = folder,
+    };
+    char path[PATH_MAX];
+    run_folder_path(folder, path, "summary.json");
+    if (unlink(path) != 0 && errno != ENOENT) {
+        err_set(&why, ERR_IO, "%s: cannot be replaced: %s", path, strerror(errno));
+        return complain(why.text);
+    }
+    if (cluster_start(&spec, &watch.cluster, &why) < 0)
+        return complain(why.text);
+    int exit_code = watch_run(&watch, &why) < 0 ? complain(why.text)
+                                                : conclude(&watch, folder, options);
+    cluster_destroy(watch.cluster);
+    close(watch.signal_fd);
+    return exit_code;
+}
+
+int cmd_train(int argc, char **argv)
+{
+    struct train_options options = {.out = "out"};
+    struct settings *settings = NULL;
+    struct run_folder folder;
+    struct err_msg why = {0};
+    argp_parse(&parser, argc, argv, 0, NULL, &options);
+    if (settings_load(options.job, options.sets, options.set_count, &settings, &why) < 0)
+        return complain(why.text);
+    int exit_code;
+    if (run_folder_open(options.out, &folder, &why) < 0) {
+        exit_code = complain(why.text);
+    } else {
+        exit_code = run(&options, settings, &folder);
+        run_folder_close(&folder);
+    }
+    settings_destroy(settings);
+    return exit_code;
+}

@@ -1,0 +1,63 @@
+#ifndef DEPLOY_LOCAL_CLUSTER_H
+#define DEPLOY_LOCAL_CLUSTER_H
+
+/* local_cluster - a coordinator, servers and workers of one run as processes of this machine: their
+ * command lines, their orderly end, and which of them ended the run.
+ *
+ * The roles talk over unix sockets in the run's folder.  When one fails, the others get a moment to
+ * say why themselves, then they are ended.
+ *
+ * Owner:    `talweg train`.  Thread: the main thread (children.h).
+ * Memory:   the table of children.
+ * Surprise: none.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include "common/settings.h"
+#include "deploy/children.h"
+#include "deploy/run_folder.h"
+
+struct cluster_spec {
+    const char *job_path;
+    const char *resume; /* NULL: anew */
+    const char *const *sets;
+    size_t set_count;
+    uint32_t server_count, worker_count;
+    const struct run_folder *folder; /* borrowed for the cluster's life */
+};
+
+enum cluster_phase {
+    CLUSTER_RUNNING,
+    CLUSTER_STOPPING, /* the coordinator was asked to stop with a checkpoint */
+    CLUSTER_LEAVING,  /* the coordinator is done: the others have a moment to leave */
+    CLUSTER_FAILING,  /* one failed: the others have a moment to say why */
+    CLUSTER_ENDING,   /* they were asked to end */
+    CLUSTER_KILLING
+};
+
+struct cluster;
+
+/* Starts every process.  ERR_IO with a sentence when one cannot be started; none is left then. */
+MUST_USE int cluster_start(const struct cluster_spec *spec, struct cluster **cluster_out,
+                           struct err_msg *why);
+
+/* Kills what is left. */
+void cluster_destroy(struct cluster *cluster);
+
+/* The coordinator's endpoint. */
+const char *cluster_endpoint(const struct cluster *cluster);
+
+/* Looks who has ended, and moves on what is overdue.  True while a process runs. */
+bool cluster_tick(struct cluster *cluster, uint64_t now_ms);
+
+/* First: the coordinator is asked to stop; after that: all are killed.  Those that are leaving
+ * anyway are left to it. */
+void cluster_interrupt(struct cluster *cluster);
+
+enum cluster_phase cluster_phase(const struct cluster *cluster);
+
+/* Why the run ended, when it did not end well: "worker 2 (process 71) was killed by signal 9
+ * (Killed)".  False when all left in order. */
+bool cluster_blame(const struct cluster *cluster, char *out, size_t out_bytes);
+
+#endif

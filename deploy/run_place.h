@@ -1,0 +1,26 @@
+#ifndef DEPLOY_RUN_PLACE_H
+#define DEPLOY_RUN_PLACE_H
+
+/* run_place - where a run can be asked how it is doing: its coordinator, or the files it left.
+ *
+ * A folder's run.json names the coordinator; a summary.json that is newer says how the run ended.
+ *
+ * Owner:    `talweg status`.  Thread: one.
+ * Memory:   the two files, a connection.
+ * Surprise: a finished run has no servers and workers any more: these lists are empty.
+ */
+#include "common/document.h"
+
+struct run_place;
+
+/* text: an address or a folder; NULL: this folder, or out/ in it.  Borrowed until close.  ERR_INPUT
+ * with a sentence when it is neither. */
+MUST_USE int run_place_open(const char *text, struct run_place **place_out, struct err_msg *why);
+void run_place_close(struct run_place *place);
+
+/* The status as of now, which the caller destroys.  A sentence with every error; ERR_NOT_FOUND: no
+ * run there; ERR_LOST: its coordinator is gone; ERR_TIMEOUT: nobody answers. */
+MUST_USE int run_place_status(struct run_place *place, struct document **status_out,
+                              struct err_msg *why);
+
+#endif

@@ -1,0 +1,114 @@
+#include "deploy/status_client.h"
+
+#include <stdlib.h>
+#include "common/arena.h"
+#include "common/random.h"
+#include "common/transport.h"
+#include "proto/message.h"
+
+enum { ARENA_FIRST_BYTES = 4096, ARENA_LIMIT_BYTES = 1 << 20 };
+
+struct status_client {
+    struct transport *transport;
+    struct channel *channel;
+    struct arena *arena;
+    uint64_t id;
+};
+
+int status_client_open(const char *endpoint, struct status_client **client_out,
+                       struct err_msg *why)
+{
+    struct status_client *client = calloc(1, sizeof(*client));
+    if (!client)
+        return err_set(why, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
+    int code = random_bytes(&client->id, sizeof(client->id));
+    struct address self = {.party = PARTY_CLIENT, .id = client->id};
+    if (code == 0)
+        code = arena_create(ARENA_FIRST_BYTES, ARENA_LIMIT_BYTES, &client->arena);
+    if (code == 0)
+        code = transport_create(1, &client->transport);
+    if (code < 0)
+        err_set(why, code, "%s", err_text(code));
+    if (code == 0)
+        code = channel_connect(client->transport, endpoint, self, &client->channel, why);
+    if (code < 0)
+        goto fail;
+    *client_out = client;
+    return 0;
+fail:
+    status_client_close(client);
+    return code;
+}
+
+void status_client_close(struct status_client *client)
+{
+    if (!client)
+        return;
+    channel_destroy(client->channel);
+    transport_destroy(client->transport);
+    arena_destroy(client->arena);
+    free(client);
+}
+
+int status_client_ask(struct status_client *client)
+{
+    struct message ask = {.kind = MSG_STATUS_ASK, .sender = client->id};
+    struct address anyone = {.party = PARTY_NONE};
+    const void *bytes;
+    size_t size_bytes;
+    arena_reset(client->arena);
+    int code = message_pack(&ask, client->arena, &bytes, &size_bytes);
+    if (code < 0)
+        return code;
+    return channel_send(client->channel, anyone, bytes, size_bytes, NULL);
+}
+
+static int read_answer(struct status_client *client, const struct frame *frame,
+                       struct document **answer_out, struct err_msg *why)
+{
+    struct message msg;
+    arena_reset(client->arena);
+    int code = message_unpack(frame->header, frame->header_bytes, frame->payload, client->arena,
+                              &msg, why);
+    if (code < 0)
+        return code;
+    if (msg.kind == MSG_REFUSED)
+        return err_set(why, ERR_REFUSED, "%s", msg.outcome.text);
+    if (msg.kind != MSG_STATUS || !frame->payload)
+        return err_set(why, ERR_PROTO, "answered with a %s instead of a status",
+                       message_kind_text(msg.kind));
+    return document_parse(frame->payload->data, frame->payload->size_bytes, answer_out, why);
+}
+
+int status_client_wait(struct status_client *client, int extra_fd, int timeout_ms,
+                       struct document **answer_out, struct err_msg *why)
+{
+    struct ready ready;
+    struct frame frame;
+    int code = transport_wait(&client->channel, 1, extra_fd, timeout_ms, &ready);
+    if (code == 0)
+        code = channel_receive(client->channel, &frame);
+    if (code < 0)
+        return code == ERR_AGAIN ? code : err_set(why, code, "%s", err_text(code));
+    code = read_answer(client, &frame, answer_out, why);
+    frame_release(&frame);
+    return code;
+}
+
+double status_real(const struct document *object, const char *key, double fallback)
+{
+    double value;
+    return document_get_real(object, key, &value, NULL) == 0 ? value : fallback;
+}
+
+uint64_t status_whole(const struct document *object, const char *key)
+{
+    int64_t value;
+    return document_get_whole(object, key, &value, NULL) == 0 && value > 0 ? (uint64_t)value : 0;
+}
+
+const char *status_text(const struct document *object, const char *key, const char *fallback)
+{
+    const char *text;
+    return document_get_text(object, key, &text, NULL) == 0 ? text : fallback;
+}

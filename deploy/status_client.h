@@ -1,0 +1,36 @@
+#ifndef DEPLOY_STATUS_CLIENT_H
+#define DEPLOY_STATUS_CLIENT_H
+
+/* status_client - asks a coordinator how its run is doing.
+ *
+ * The answer is the JSON that `talweg status --json` prints.  A question that is not answered is
+ * asked again; answers to questions asked earlier count as well.
+ *
+ * Owner:    `talweg train` and `talweg status`.  Thread: one.
+ * Memory:   a transport, a channel, the last answer.
+ * Surprise: a coordinator that is not there yet is no error, only silence.
+ */
+#include <stdint.h>
+#include "common/document.h"
+
+struct status_client;
+
+/* ERR_INPUT, ERR_NET, ERR_NOMEM, with a sentence. */
+MUST_USE int status_client_open(const char *endpoint, struct status_client **client_out,
+                                struct err_msg *why);
+void status_client_close(struct status_client *client);
+
+/* Sends the question. */
+MUST_USE int status_client_ask(struct status_client *client);
+
+/* Waits for an answer up to timeout_ms, less when extra_fd (-1: none) becomes readable.  The caller
+ * destroys the answer.  ERR_AGAIN: none yet; ERR_PROTO with a sentence: not an answer of ours. */
+MUST_USE int status_client_wait(struct status_client *client, int extra_fd, int timeout_ms,
+                                struct document **answer_out, struct err_msg *why);
+
+/* Members of an answer that may be missing: the fallback then. */
+double status_real(const struct document *object, const char *key, double fallback);
+uint64_t status_whole(const struct document *object, const char *key);
+const char *status_text(const struct document *object, const char *key, const char *fallback);
+
+#endif
