@@ -50,16 +50,22 @@ struct exact {
     double weight, first, second;
 };
 
+/* What one step is told of an element. */
+struct exact_input {
+    double grad; /* mean over the samples */
+    int sign;    /* of the f32 weight: next to 0, where sign jumps, the two would part for good */
+    uint64_t t;  /* 1 for the first step */
+    bool has_decay;
+};
+
 /* The formulas as the papers print them. */
-static void exact_step(const struct settings *s, struct exact *x, double g, uint64_t t,
-                       bool has_decay)
+static void exact_step(const struct settings *s, struct exact *x, struct exact_input in)
 {
     double rate = (double)(float)s->optimizer.rate, mu = s->optimizer.momentum;
     double b1 = s->optimizer.beta1, b2 = s->optimizer.beta2;
-    double decay = has_decay ? s->optimizer.weight_decay : 0.0;
-    double l1 = has_decay ? s->optimizer.l1 : 0.0;
-    double w = x->weight;
-    g += l1 * ((w > 0.0) - (w < 0.0));
+    double decay = in.has_decay ? s->optimizer.weight_decay : 0.0;
+    double l1 = in.has_decay ? s->optimizer.l1 : 0.0;
+    double w = x->weight, g = in.grad + l1 * in.sign;
     if (s->optimizer.kind != OPTIMIZER_ADAMW)
         g += decay * w;
     switch (s->optimizer.kind) {
@@ -78,8 +84,8 @@ static void exact_step(const struct settings *s, struct exact *x, double g, uint
     case OPTIMIZER_ADAMW: {
         x->first = b1 * x->first + (1.0 - b1) * g;
         x->second = b2 * x->second + (1.0 - b2) * g * g;
-        double first_hat = x->first / (1.0 - pow(b1, (double)t));
-        double second_hat = x->second / (1.0 - pow(b2, (double)t));
+        double first_hat = x->first / (1.0 - pow(b1, (double)in.t));
+        double second_hat = x->second / (1.0 - pow(b2, (double)in.t));
         if (s->optimizer.kind == OPTIMIZER_ADAMW)
             w -= rate * decay * w;
         x->weight = w - rate * first_hat / (sqrt(second_hat) + s->optimizer.epsilon);
@@ -119,7 +125,11 @@ static double worst_distance(const struct settings *settings, bool has_decay)
     for (uint64_t step = 0; step < STEPS; step++) {
         for (size_t i = 0; i < COUNT; i++) {
             v->grad[i] = summed_gradient(step, i, exact[i].weight);
-            exact_step(settings, &exact[i], (double)v->grad[i] / SAMPLES, step + 1, has_decay);
+            struct exact_input in = {.grad = (double)v->grad[i] / SAMPLES,
+                                     .sign = (v->weights[i] > 0.0f) - (v->weights[i] < 0.0f),
+                                     .t = step + 1,
+                                     .has_decay = has_decay};
+            exact_step(settings, &exact[i], in);
         }
         apply(settings, v, (struct range){0, COUNT}, step, has_decay);
         memcpy(v->weights, v->out, sizeof(v->weights));

@@ -135,7 +135,7 @@ json() {
 import json, sys
 with open(sys.argv[1]) as f:
     d = json.load(f)
-value = eval(sys.argv[2])
+value = eval("(" + sys.argv[2] + ")")
 print(json.dumps(value) if isinstance(value, (dict, list, bool)) or value is None else value)
 ' "$1" "$2"
 }

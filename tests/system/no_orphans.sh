@@ -3,12 +3,11 @@
 # Ctrl-C leaves a checkpoint that --resume goes on from.
 . "$(dirname "$0")/lib.sh"
 
-# begin OUT [ARGUMENT...]: a run that would take for ever, under way; sets train_pid and children.
+# begin OUT [STEPS]: a run that would take for ever, under way; sets train_pid and children.
 begin() {
-    local out=$1
-    shift
+    local out=$1 steps=${2:-1000000}
     start "$out.txt" "$TALWEG" train "$DIGITS" --servers 2 --workers 2 --set job.epochs=0 \
-        --set job.steps=1000000 --out "$out" "$@"
+        --set "job.steps=$steps" --out "$out"
     train_pid=$LAST_PID
     is_under_way() {
         "$TALWEG" status "$out" --json > "$SCRATCH/status.json" 2> /dev/null &&
@@ -50,7 +49,7 @@ for victim in coordinator server worker; do
     check "$victim killed: no child stays" wait_until 5 all_gone
 done
 
-begin "$SCRATCH/stopped"
+begin "$SCRATCH/stopped" 12000
 start "$SCRATCH/second.txt" "$TALWEG" train "$DIGITS" --out "$SCRATCH/stopped"
 finished_within 10 "$LAST_PID"
 equal "a second run in the same folder ends with" $? 1
@@ -61,10 +60,10 @@ equal "Ctrl-C: train ends with" $? 130
 check "Ctrl-C: no child stays" all_gone
 contains "Ctrl-C: it says how to go on" "$SCRATCH/stopped.txt" 'resume'
 check "Ctrl-C: a whole checkpoint" compgen -G "$SCRATCH/stopped/checkpoint-*/checkpoint.json"
-step=$(json "$(compgen -G "$SCRATCH/stopped/checkpoint-*/checkpoint.json" | tail -n 1)" 'd["step"]')
-train "$SCRATCH/resumed" "$DIGITS" --set job.epochs=0 --set "job.steps=$((step + 50))" \
+train "$SCRATCH/resumed" "$DIGITS" --set job.epochs=0 --set job.steps=12000 \
     --resume "$SCRATCH/stopped"
 equal "it can be resumed: ends with" $? 0
+equal "to the last step" "$(json "$SCRATCH/resumed/summary.json" 'd["steps"]')" 12000
 
 begin "$SCRATCH/twice"
 kill -STOP "$(json "$SCRATCH/status.json" 'd["coordinator"]["pid"]')"

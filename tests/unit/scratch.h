@@ -46,9 +46,9 @@ static inline const char *scratch_path(const char *dir, const char *name)
 {
     static char paths[8][PATH_MAX];
     static unsigned next;
-    char *path = paths[next++ % 8];
-    CU_ASSERT_FATAL(snprintf(path, PATH_MAX, "%s/%s", dir, name) < PATH_MAX);
-    return path;
+    char joined[PATH_MAX]; /* dir may itself be one of the paths */
+    CU_ASSERT_FATAL(snprintf(joined, sizeof(joined), "%s/%s", dir, name) < PATH_MAX);
+    return strcpy(paths[next++ % 8], joined);
 }
 
 static inline bool scratch_has(const char *dir, const char *name)

@@ -578,6 +578,18 @@ static void test_checkpoint_sweep_takes_what_killed_writers_left(void)
     scratch_remove(dir);
 }
 
+/* Some containers forbid it. */
+static bool can_trace(void)
+{
+    int status;
+    pid_t child = fork();
+    CU_ASSERT_FATAL(child >= 0);
+    if (child == 0)
+        _exit(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0 ? 0 : 1);
+    CU_ASSERT_FATAL(waitpid(child, &status, 0) == child);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
 /* In a child: writes and prunes, to be stopped at a system call. */
 static void write_and_prune(const char *dir)
 {
@@ -620,6 +632,10 @@ static void test_checkpoint_is_whole_or_absent_wherever_its_writer_is_killed(voi
 {
     unsigned limit = 1, new_count = 0, old_count = 0;
     bool is_killed = true;
+    if (!can_trace()) {
+        printf("\n    not run: this place does not let a process trace its child");
+        return;
+    }
     for (; is_killed; limit++) {
         char dir[PATH_MAX], path[PATH_MAX];
         scratch_make(dir);

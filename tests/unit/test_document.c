@@ -128,6 +128,8 @@ static void test_document_real_reads_back_to_the_same_bits(void)
         document_destroy(again);
     }
     CU_ASSERT(prints(document_real(0.8842), 0, "0.8842"));
+    CU_ASSERT(prints(document_real(1.0 / 3), 0, "0.3333333333333333"));
+    CU_ASSERT(prints(document_real(0.1 + 0.2), 0, "0.30000000000000004"));
     CU_ASSERT(prints(document_real(3), 0, "3.0"));
 }
 

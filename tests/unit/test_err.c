@@ -29,6 +29,8 @@ static void test_err_set_formats_and_returns_the_code(void)
     struct err_msg why = {0};
     CU_ASSERT_EQUAL(err_set(&why, ERR_INPUT, "line %d: %s", 12, "odd"), ERR_INPUT);
     CU_ASSERT_STRING_EQUAL(why.text, "line 12: odd");
+    CU_ASSERT_EQUAL(err_set(&why, ERR_IO, "short"), ERR_IO);
+    CU_ASSERT_STRING_EQUAL(why.text, "short");
     CU_ASSERT_EQUAL(err_set(NULL, ERR_IO, "nobody %s", "asks"), ERR_IO);
 }
 
