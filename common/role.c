@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 int role_begin(const struct launch *launch, const struct settings *settings, struct err_msg *why)
 {
     int fd = STDERR_FILENO;
+    signal(SIGXFSZ, SIG_IGN); /* a file-size limit is an error to tell of, not an end */
     if (launch->log != NULL)
         fd = open(launch->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (fd < 0)

@@ -116,14 +116,23 @@ static void append(struct row *list, struct row *row)
         list->err = err;
 }
 
-static struct row workers_list(const struct coordinator *coordinator, uint64_t now_ms)
+static const struct member *worker_of(const struct members *members, uint32_t rank)
+{
+    for (size_t i = 0; i < members->count; i++)
+        if (members->items[i].who.party == PARTY_WORKER && members->items[i].rank == rank)
+            return &members->items[i];
+    return NULL;
+}
+
+static struct row workers_list(const struct coordinator *coordinator, uint32_t worker_count,
+                               uint64_t now_ms)
 {
     struct row list = {.object = document_array()};
-    const struct members *members = coordinator_members(coordinator);
-    for (size_t i = 0; i < members->count; i++) {
-        if (members->items[i].who.party != PARTY_WORKER)
+    for (uint32_t rank = 0; rank < worker_count; rank++) {
+        const struct member *member = worker_of(coordinator_members(coordinator), rank);
+        if (member == NULL)
             continue;
-        struct row row = worker_row(coordinator, &members->items[i], now_ms);
+        struct row row = worker_row(coordinator, member, now_ms);
         append(&list, &row);
     }
     return list;
@@ -186,7 +195,7 @@ struct document *status_document(const struct coordinator *coordinator,
     put_text(&self, "endpoint", process->endpoint);
     put(&row, "coordinator", self.object);
     struct row servers = servers_list(coordinator, process->settings->cluster.servers, now_ms);
-    struct row workers = workers_list(coordinator, now_ms);
+    struct row workers = workers_list(coordinator, process->settings->cluster.workers, now_ms);
     put(&row, "servers", servers.object);
     put(&row, "workers", workers.object);
     if (row.err != 0 || self.err != 0 || servers.err != 0 || workers.err != 0) {
