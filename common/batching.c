@@ -49,7 +49,7 @@ uint32_t batching_lane_samples(const struct batching *batching, uint64_t step, u
 
 struct range batching_eval_range(uint64_t sample_count, uint32_t lane_count, uint32_t lane)
 {
-    /* count / lanes each, the first count % lanes lanes one more: no product that could overflow. */
+    /* count / lanes each, and one more for the first count % lanes: no product to overflow. */
     uint64_t each = sample_count / lane_count, extra = sample_count % lane_count;
     uint64_t begin = each * lane + (lane < extra ? lane : extra);
     return (struct range){begin, begin + each + (lane < extra ? 1 : 0)};

@@ -22,6 +22,7 @@
 #include <stdint.h>
 #include "common/err.h"
 #include "common/layout.h"
+#include "common/settings.h"
 
 enum { CHECKPOINT_STATES_MAX = 4, CHECKPOINT_TEXT_BYTES = 65 };
 
@@ -29,7 +30,7 @@ enum { CHECKPOINT_STATES_MAX = 4, CHECKPOINT_TEXT_BYTES = 65 };
 struct checkpoint_info {
     uint64_t step;                           /* version of every block */
     char run_id[CHECKPOINT_TEXT_BYTES];      /* of the run that wrote it */
-    char fingerprint[CHECKPOINT_TEXT_BYTES]; /* settings_fingerprint */
+    char fingerprint[SETTINGS_RESUME_BYTES]; /* settings_resume_fingerprint */
     char optimizer[CHECKPOINT_TEXT_BYTES];   /* kind */
     size_t state_count;
     char states[CHECKPOINT_STATES_MAX][CHECKPOINT_TEXT_BYTES]; /* "exp_avg", ... */
@@ -78,8 +79,13 @@ void checkpoint_close(struct checkpoint_reader *reader);
 /* Valid while the reader is open. */
 const struct checkpoint_info *checkpoint_info(const struct checkpoint_reader *reader);
 
-/* Fits this job: the same tensors in the same order (any block size), and, unless NULL, the same
- * settings.  ERR_INPUT with the first difference, both shapes named. */
+/* A job of this settings_resume_fingerprint may go on from it.  ERR_INPUT with the path of the
+ * first setting that differs. */
+MUST_USE int checkpoint_check_settings(const struct checkpoint_reader *reader,
+                                       const char *fingerprint, struct err_msg *why);
+
+/* Fits this job: the same tensors in the same order (any block size), and, unless NULL, the
+ * settings as above.  ERR_INPUT with the first difference, both shapes named. */
 MUST_USE int checkpoint_check(const struct checkpoint_reader *reader, const struct layout *layout,
                               const char *fingerprint, struct err_msg *why);
 

@@ -11,7 +11,7 @@
 #include "common/path.h"
 
 static const char format_text[] = "talweg-checkpoint";
-static const int64_t format_version = 1;
+static const int64_t format_version = 2;
 static const char no_digest[] = "0000000000000000000000000000000000000000000000000000000000000000";
 
 enum { HEX_DIGITS = DIGEST_HEX_BYTES - 1, MANIFEST_BYTES_MAX = 1 << 20 };
@@ -141,10 +141,11 @@ static int get_text(const struct document *object, const char *key, char *out, s
     int err = document_get_text(object, key, &text, why);
     if (err != 0)
         return err;
-    if (strlen(text) >= size)
-        return err_set(why, ERR_INPUT, "\"%s\" has %zu bytes; expected at most %zu", key,
-                       strlen(text), size - 1);
-    strcpy(out, text);
+    size_t length = strlen(text);
+    if (length >= size)
+        return err_set(why, ERR_INPUT, "\"%s\" has %zu bytes; expected at most %zu", key, length,
+                       size - 1);
+    memcpy(out, text, length + 1);
     return 0;
 }
 

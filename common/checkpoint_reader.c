@@ -120,6 +120,34 @@ static int check_part(const struct checkpoint_reader *reader, const struct layou
     return 0;
 }
 
+/* The first word of job, "path:digest ", that found has not in its place; NULL: none.  It is empty
+ * when found has more words. */
+static const char *first_difference(const char *job, const char *found)
+{
+    size_t at = 0;
+    while (job[at] != 0 && job[at] == found[at])
+        at++;
+    if (job[at] == found[at])
+        return NULL;
+    while (at > 0 && job[at - 1] != ' ')
+        at--;
+    return job + at;
+}
+
+int checkpoint_check_settings(const struct checkpoint_reader *reader, const char *fingerprint,
+                              struct err_msg *why)
+{
+    const char *word = first_difference(fingerprint, reader->manifest.info.fingerprint);
+    if (word == NULL)
+        return 0;
+    int name_bytes = (int)strcspn(word, ": ");
+    return err_set(why, ERR_INPUT,
+                   "%s: this job has %s%.*s than the one that wrote it; a job that goes on may "
+                   "differ in job.epochs or job.steps, unless optimizer.schedule is \"cosine\", "
+                   "and in what does not decide the weights",
+                   reader->dir, name_bytes == 0 ? "other settings" : "another ", name_bytes, word);
+}
+
 int checkpoint_check(const struct checkpoint_reader *reader, const struct layout *layout,
                      const char *fingerprint, struct err_msg *why)
 {
@@ -139,12 +167,7 @@ int checkpoint_check(const struct checkpoint_reader *reader, const struct layout
         err = check_part(reader, layout, info->states[s], s + 1, why);
     if (err != 0)
         return err;
-    if (fingerprint != NULL && strcmp(fingerprint, info->fingerprint) != 0)
-        return err_set(why, ERR_INPUT,
-                       "%s: was written under other settings of job, data, model or optimizer "
-                       "(fingerprint %.12s; this job's is %.12s)",
-                       reader->dir, info->fingerprint, fingerprint);
-    return 0;
+    return fingerprint == NULL ? 0 : checkpoint_check_settings(reader, fingerprint, why);
 }
 
 int checkpoint_read(const struct checkpoint_reader *reader, const struct layout *layout,

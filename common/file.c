@@ -137,6 +137,6 @@ int file_replace(const char *path, const void *bytes, size_t size_bytes, struct 
         unlink(temporary);
         return code;
     }
-    strcpy(folder, path); /* dirname writes to it; it is shorter than temporary */
+    snprintf(folder, sizeof(folder), "%s", path); /* dirname writes to it */
     return file_sync_folder(dirname(folder), why);
 }

@@ -18,8 +18,6 @@ struct lane_node {
     uint32_t begin, end;
 };
 
-enum { LANE_RUN_NODES_MAX = 64 };
-
 /* A node of the tree over lane_count lanes. */
 bool lane_node_is_valid(struct lane_node node, uint32_t lane_count);
 

@@ -49,7 +49,7 @@ struct block_spec {
 struct layout {
     size_t tensor_count;
     struct tensor_spec *tensors;
-    uint64_t *tensor_begin; /* [tensor_count + 1]: first element of each tensor, then weight_count */
+    uint64_t *tensor_begin; /* [tensor_count + 1]: first element of each, then weight_count */
     uint64_t weight_count;
     uint32_t block_bytes;
     size_t block_count;

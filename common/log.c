@@ -99,8 +99,9 @@ static char escape_letter(char c)
 
 const char *log_quote(char *quoted_out, size_t size_bytes, const char *text)
 {
-    if (is_plain(text) && strlen(text) < size_bytes)
-        return strcpy(quoted_out, text);
+    size_t length = strlen(text);
+    if (is_plain(text) && length < size_bytes)
+        return memcpy(quoted_out, text, length + 1);
     char *next = quoted_out, *last = quoted_out + size_bytes - 2; /* room for the quote and NUL */
     *next++ = '"';
     for (; *text != '\0'; text++) {

@@ -9,7 +9,8 @@
  *
  * Shapes:   every sum: the block's elements, f32.
  * Owner:    the block's holder.  Thread: the holder's.
- * Memory:   one buffer a node that waits for its sibling; the table of nodes grows to the most seen.
+ * Memory:   one buffer a node that waits for its sibling; the table of nodes grows to the most
+ *           seen.
  * Source:   design: the one idea.
  * Surprise: sums are added in place, in the buffers they arrived in.
  */

@@ -292,10 +292,11 @@ static int read_entry(const struct document *object, const char *name, uint64_t 
                       struct safetensors_entry *entry, struct err_msg *why)
 {
     const char *dtype;
-    if (strlen(name) >= sizeof(entry->name))
-        return err_set(why, ERR_INPUT, "its name has %zu bytes; expected at most %zu", strlen(name),
+    size_t length = strlen(name);
+    if (length >= sizeof(entry->name))
+        return err_set(why, ERR_INPUT, "its name has %zu bytes; expected at most %zu", length,
                        sizeof(entry->name) - 1);
-    strcpy(entry->name, name);
+    memcpy(entry->name, name, length + 1);
     int err = document_get_text(object, "dtype", &dtype, why);
     if (err != 0)
         return err;

@@ -1,5 +1,6 @@
 #include "common/settings.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -402,22 +403,28 @@ struct document *settings_document(const struct settings *settings)
     return all;
 }
 
-int settings_fingerprint(const struct settings *settings, char hex_out[65])
+static void write_row(const struct settings *settings, const struct setting *row, FILE *stream)
+{
+    fprintf(stream, "%s=", row->path);
+    if (row->type == SETTING_OPERATORS)
+        model_spec_write(&settings->model, stream);
+    else
+        setting_write(row, settings, stream);
+    fputc('\n', stream);
+}
+
+/* sha256 over those of the rows that decide the weights. */
+static int digest_rows(const struct settings *settings, const struct setting *rows, size_t count,
+                       char hex_out[65])
 {
     char *text = NULL;
-    size_t bytes = 0, count = 0;
-    const struct setting *rows = settings_table(&count);
+    size_t bytes = 0;
     FILE *stream = open_memstream(&text, &bytes);
     if (stream == NULL)
         return ERR_NOMEM;
-    for (size_t i = 0; i < count; i++) {
-        if (!rows[i].is_decisive)
-            continue;
-        fprintf(stream, "%s=", rows[i].path);
-        setting_write(&rows[i], settings, stream);
-        fputc('\n', stream);
-    }
-    model_spec_write(&settings->model, stream);
+    for (size_t i = 0; i < count; i++)
+        if (rows[i].is_decisive)
+            write_row(settings, &rows[i], stream);
     int err = ferror(stream) != 0 ? ERR_NOMEM : 0;
     if (fclose(stream) != 0)
         err = ERR_NOMEM;
@@ -430,5 +437,47 @@ int settings_fingerprint(const struct settings *settings, char hex_out[65])
     }
     digest_destroy(digest);
     free(text);
+    return err;
+}
+
+int settings_fingerprint(const struct settings *settings, char hex_out[65])
+{
+    size_t count = 0;
+    const struct setting *rows = settings_table(&count);
+    return digest_rows(settings, rows, count, hex_out);
+}
+
+static bool is_length(const struct setting *row)
+{
+    return strcmp(row->path, "job.epochs") == 0 || strcmp(row->path, "job.steps") == 0;
+}
+
+/* Adds the words of the rows that are, or are not, the length of the run. */
+static int add_words(const struct settings *settings, bool are_lengths,
+                     char text[SETTINGS_RESUME_BYTES])
+{
+    size_t count = 0, used = strlen(text);
+    const struct setting *rows = settings_table(&count);
+    for (size_t i = 0; i < count; i++) {
+        char hex[65];
+        if (!rows[i].is_decisive || is_length(&rows[i]) != are_lengths)
+            continue;
+        int err = digest_rows(settings, &rows[i], 1, hex);
+        if (err != 0)
+            return err;
+        used += (size_t)snprintf(text + used, SETTINGS_RESUME_BYTES - used, "%s:%.16s ",
+                                 rows[i].path, hex);
+        assert(used < SETTINGS_RESUME_BYTES); /* the table is ours */
+    }
+    return 0;
+}
+
+int settings_resume_fingerprint(const struct settings *settings,
+                                char text_out[SETTINGS_RESUME_BYTES])
+{
+    text_out[0] = '\0';
+    int err = add_words(settings, false, text_out);
+    if (err == 0 && settings->optimizer.schedule == SCHEDULE_COSINE)
+        err = add_words(settings, true, text_out);
     return err;
 }

@@ -116,4 +116,14 @@ MUST_USE struct document *settings_document(const struct settings *settings);
  * one run must have the same.  Data files count by name, without the folder.  ERR_NOMEM. */
 MUST_USE int settings_fingerprint(const struct settings *settings, char hex_out[65]);
 
+enum { SETTINGS_RESUME_BYTES = 4096 };
+
+/* What a checkpoint and the job that goes on from it must share: a word "path:digest " for each
+ * setting of settings_fingerprint but the length of the run, job.epochs and job.steps.  With
+ * schedule "cosine" those two as well, at the end: there the length decides the rate of every step,
+ * so a run made longer would not have the weights of one that was as long from its start.
+ * ERR_NOMEM. */
+MUST_USE int settings_resume_fingerprint(const struct settings *settings,
+                                         char text_out[SETTINGS_RESUME_BYTES]);
+
 #endif

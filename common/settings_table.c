@@ -133,8 +133,8 @@ static const struct setting table[] = {
 
     ROW(checkpoint.every, U64, "steps", 0, STEPS_MAX, "0", false,
         "steps between two checkpoints; 0: only at the end")
-    ROW(checkpoint.keep, U32, "checkpoints", 1, 1000000, "3", false,
-        "how many of the newest checkpoints stay")
+    ROW(checkpoint.keep, U32, "checkpoints", 0, 1000000, "3", false,
+        "how many of the newest checkpoints stay; 0: all")
     ROW(checkpoint.file_bytes, U64, "bytes", 4096, BYTES_MAX, "2147483648", false,
         "size at which a checkpoint begins another file")
 

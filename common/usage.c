@@ -1,5 +1,6 @@
 #include "common/usage.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -34,7 +35,8 @@ struct usage usage_now(void)
 
 void usage_host(char *name_out, size_t size_bytes)
 {
-    if (gethostname(name_out, size_bytes) != 0)
-        snprintf(name_out, size_bytes, "unknown");
-    name_out[size_bytes - 1] = 0;
+    char name[HOST_NAME_MAX + 1] = ""; /* gethostname does not cut, it fails */
+    if (gethostname(name, sizeof(name)) != 0)
+        snprintf(name, sizeof(name), "unknown");
+    snprintf(name_out, size_bytes, "%s", name);
 }

@@ -3,7 +3,11 @@
 
 /* vector_math - arithmetic on long f32 vectors whose bits do not depend on where they are cut.
  *
- * Shapes:   [count] f32.  Owner: the caller.  Thread: no state.  Surprise: none.
+ * Shapes:   every vector: [count] f32; count may be 0.
+ * Owner:    the caller's vectors, borrowed for the call.  Thread: no state.
+ * Memory:   none.
+ * Source:   none.
+ * Surprise: none; each element is computed alone, so its bits are those of the scalar loop.
  */
 #include <stdbool.h>
 #include <stddef.h>

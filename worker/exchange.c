@@ -21,13 +21,13 @@ struct exchange_block {
     uint32_t shard;
     enum push_state push;
     bool is_next_here;      /* the next version has arrived */
-    size_t in_flight_bytes; /* pushed and not answered */
+    uint64_t in_flight_bytes; /* admitted and not answered: all its nodes */
     struct reduction sums;  /* of this worker's lanes */
 };
 
 /* One shard, as this worker sees it. */
 struct exchange_link {
-    uint64_t in_flight_bytes;
+    uint64_t in_flight_bytes; /* of all its blocks */
     uint32_t *queue; /* ring of blocks that wait for credit, [block_count] */
     size_t first, count;
 };
@@ -39,6 +39,7 @@ struct exchange {
     uint32_t view; /* 0: none yet */
     uint64_t start_step, step_count, test_count, epoch_steps;
     struct lane_node lanes; /* this worker's; empty: it stands by */
+    uint64_t node_count;    /* largest nodes that make up lanes: pushes of a block in a step */
     struct shard_member *shards;
     struct exchange_link *links;
     size_t shard_count;
@@ -118,8 +119,6 @@ static void push_nodes(struct exchange *x, uint32_t block_idx, struct outbox *ou
                                       .lane_end = node.end};
         push.payload = sum;
         outbox_put(out, shard_address(x, block->shard), &push);
-        block->in_flight_bytes += sum->size_bytes;
-        x->links[block->shard].in_flight_bytes += sum->size_bytes;
         x->totals.bytes_out += sum->size_bytes;
         x->totals.push_count++;
         buffer_unref(sum);
@@ -137,7 +136,8 @@ static bool has_whole_node(const struct exchange *x, const struct exchange_block
     return false;
 }
 
-/* Credit counts whole blocks: once one node of a block is on its way, the others follow freely.
+/* Credit counts whole blocks: all nodes of a block are paid for when the first is sent, so that the
+ * others follow freely.  A block that alone exceeds the credit goes when nothing else is under way.
  * Every worker admits the blocks of a shard in the order of backpropagation, so the first block
  * that is not finished is admitted everywhere, and credit cannot run in a circle. */
 static void admit(struct exchange *x, struct exchange_link *link, struct outbox *out)
@@ -145,11 +145,13 @@ static void admit(struct exchange *x, struct exchange_link *link, struct outbox 
     uint64_t credit = x->spec.settings->exchange.credit_bytes;
     while (link->count > 0) {
         uint32_t block_idx = link->queue[link->first];
-        if (link->in_flight_bytes > 0 &&
-            link->in_flight_bytes + block_bytes(x, block_idx) > credit)
+        uint64_t bytes = x->node_count * block_bytes(x, block_idx);
+        if (link->in_flight_bytes > 0 && link->in_flight_bytes + bytes > credit)
             return;
         link->first = (link->first + 1) % x->layout->block_count;
         link->count--;
+        link->in_flight_bytes += bytes;
+        x->blocks[block_idx].in_flight_bytes = bytes;
         x->blocks[block_idx].push = PUSH_ADMITTED;
         push_nodes(x, block_idx, out);
     }
@@ -202,6 +204,20 @@ static bool is_eval_due(const struct exchange *x)
            (x->version > x->start_step && x->version % every == 0);
 }
 
+static void send_beat(struct exchange *x, uint64_t now_ms, struct outbox *out)
+{
+    struct message beat = message_of(x, MSG_BEAT);
+    beat.beat = x->usage;
+    beat.beat.step = x->version;
+    beat.beat.sample_count = x->totals.sample_count;
+    beat.beat.push_count = x->totals.push_count;
+    beat.beat.bytes_in = x->totals.bytes_in;
+    beat.beat.bytes_out = x->totals.bytes_out;
+    beat.beat.held_bytes = 2 * x->layout->weight_count * sizeof(float);
+    outbox_put(out, coordinator_address, &beat);
+    x->beat_ms = now_ms;
+}
+
 static void report_digest(struct exchange *x, struct outbox *out)
 {
     struct message msg = message_of(x, MSG_WEIGHTS_DIGEST);
@@ -214,6 +230,7 @@ static void report_digest(struct exchange *x, struct outbox *out)
     digest_hex(digest, msg.digest.hex);
     digest_destroy(digest);
     msg.digest.step = x->version;
+    send_beat(x, x->beat_ms, out); /* the totals of a run shorter than a beat are whole too */
     outbox_put(out, coordinator_address, &msg);
 }
 
@@ -249,8 +266,8 @@ static void swap_if_whole(struct exchange *x, struct outbox *out)
     begin_version(x, out);
 }
 
-static void take_weights(struct exchange *x, struct address from, const struct message *msg,
-                         struct outbox *out)
+static void take_weights(struct exchange *x, uint64_t now_ms, struct address from,
+                         const struct message *msg, struct outbox *out)
 {
     if (x->view == 0 || msg->key.block >= x->layout->block_count)
         return;
@@ -264,6 +281,7 @@ static void take_weights(struct exchange *x, struct address from, const struct m
            msg->payload->data, msg->payload->size_bytes);
     block->is_next_here = true;
     x->here_count++;
+    x->pull_ms = now_ms; /* blocks are coming: what is still missing is on its way */
     x->totals.bytes_in += msg->payload->size_bytes;
     struct exchange_link *link = &x->links[block->shard];
     link->in_flight_bytes -= block->in_flight_bytes;
@@ -330,14 +348,29 @@ static struct lane_node my_lanes(const struct exchange *x, const struct view *vi
     return run;
 }
 
+static uint64_t count_nodes(struct lane_node run)
+{
+    uint64_t count = 0;
+    for (uint32_t lane = run.begin; lane < run.end; count++)
+        lane = lane_node_within(run, lane).end;
+    return count;
+}
+
+static bool is_of_this_job(const struct exchange *x, const struct view *view)
+{
+    return view->block_count == x->layout->block_count &&
+           view->lane_count == x->spec.settings->job.lanes &&
+           view->train_count == x->spec.hello.train_count &&
+           view->test_count == x->spec.hello.test_count && view->shard_count > 0;
+}
+
 static void take_view(struct exchange *x, uint64_t now_ms, const struct message *msg,
                       struct outbox *out)
 {
     const struct view *view = &msg->view_body;
     if (x->view != 0)
         return; /* sent twice */
-    if (view->block_count != x->layout->block_count || view->shard_count == 0 ||
-        view->lane_count != x->spec.settings->job.lanes) {
+    if (!is_of_this_job(x, view)) {
         give_up(x, ERR_PROTO, "the coordinator's view does not fit this job", out);
         return;
     }
@@ -352,6 +385,7 @@ static void take_view(struct exchange *x, uint64_t now_ms, const struct message 
     x->test_count = view->test_count;
     x->epoch_steps = batching_epoch_steps(&batching);
     x->lanes = my_lanes(x, view);
+    x->node_count = count_nodes(x->lanes);
     if (create_links(x, view) != 0) {
         give_up(x, ERR_NOMEM, "no memory for the links to the shards", out);
         return;
@@ -368,20 +402,6 @@ static void send_hello(struct exchange *x, uint64_t now_ms, struct outbox *out)
     hello.hello = x->spec.hello;
     outbox_put(out, coordinator_address, &hello);
     x->hello_ms = now_ms;
-}
-
-static void send_beat(struct exchange *x, uint64_t now_ms, struct outbox *out)
-{
-    struct message beat = message_of(x, MSG_BEAT);
-    beat.beat = x->usage;
-    beat.beat.step = x->version;
-    beat.beat.sample_count = x->totals.sample_count;
-    beat.beat.push_count = x->totals.push_count;
-    beat.beat.bytes_in = x->totals.bytes_in;
-    beat.beat.bytes_out = x->totals.bytes_out;
-    beat.beat.held_bytes = 2 * x->layout->weight_count * sizeof(float);
-    outbox_put(out, coordinator_address, &beat);
-    x->beat_ms = now_ms;
 }
 
 static void watch_coordinator(struct exchange *x, uint64_t now_ms)
@@ -413,7 +433,7 @@ static void hear_coordinator(struct exchange *x, uint64_t now_ms, const struct m
                              struct outbox *out)
 {
     x->heard_ms = now_ms;
-    if (msg->kind == MSG_WELCOME)
+    if (msg->kind == MSG_WELCOME && x->view == 0)
         x->run = msg->run;
     else if (msg->kind == MSG_VIEW)
         take_view(x, now_ms, msg, out);
@@ -431,11 +451,11 @@ static void hear_compute(struct exchange *x, const struct message *msg, struct o
         give_up(x, msg->outcome.code, msg->outcome.text, out);
 }
 
-static void hear_shard(struct exchange *x, struct address from, const struct message *msg,
-                       struct outbox *out)
+static void hear_shard(struct exchange *x, uint64_t now_ms, struct address from,
+                       const struct message *msg, struct outbox *out)
 {
     if (msg->kind == MSG_WEIGHTS && run_equal(msg->run, x->run))
-        take_weights(x, from, msg, out);
+        take_weights(x, now_ms, from, msg, out);
     else if (msg->kind == MSG_REFUSED)
         give_up(x, msg->outcome.code, msg->outcome.text, out);
 }
@@ -452,7 +472,7 @@ void exchange_step(struct exchange *x, uint64_t now_ms, struct address from,
     else if (from.party == PARTY_COMPUTE)
         hear_compute(x, msg, out);
     else if (from.party == PARTY_SHARD)
-        hear_shard(x, from, msg, out);
+        hear_shard(x, now_ms, from, msg, out);
 }
 
 int exchange_create(const struct exchange_spec *spec, struct exchange **exchange_out)

@@ -12,7 +12,7 @@
  * Owner:    the worker's loop.  Thread: that loop's only; compute threads read the weights that a
  *           task points to, which stay as they are until the task is answered.
  * Memory:   two vectors of weights; sums of lanes that wait for their sibling; at most
- *           exchange.credit_bytes pushed to one shard and not yet answered.
+ *           exchange.credit_bytes pushed to one shard and not yet answered, or one block.
  * Source:   Li et al., OSDI 2014; fused push-pull as in Jiang et al. (BytePS), OSDI 2020.
  * Surprise: none.
  */

@@ -66,7 +66,9 @@ static int flush(struct worker_loop *loop, struct err_msg *why)
     if (err == 0 && outbox_failed(&loop->out))
         err = ERR_NOMEM;
     outbox_clear(&loop->out);
-    return err == 0 ? 0 : err_prefix(why, err, "cannot send: %s ", err_text(err));
+    if (err != 0 && why->text[0] == 0)
+        err_set(why, err, "cannot send: %s", err_text(err));
+    return err;
 }
 
 static int hear_channel(struct worker_loop *loop, size_t idx, struct err_msg *why)
@@ -128,7 +130,8 @@ static int run(struct worker_loop *loop, struct outcome *end, struct err_msg *wh
                                  compute_fd(loop->spec->compute), TICK_MS, &ready);
         size_t count = loop->channel_count;
         for (size_t i = 0; i < count && err == 0; i++)
-            err = hear_channel(loop, i, why);
+            if (channel_is_ready(loop->channels[i]))
+                err = hear_channel(loop, i, why);
         if (err == 0)
             err = hear_compute(loop, why);
     }

@@ -23,7 +23,7 @@
     X(test_checkpoint_open_notices_every_changed_byte_of_the_manifest) \
     X(test_checkpoint_open_says_that_there_is_none) \
     X(test_checkpoint_check_names_both_shapes) \
-    X(test_checkpoint_check_refuses_another_fingerprint) \
+    X(test_checkpoint_check_names_the_setting_that_differs) \
     X(test_checkpoint_leaves_nothing_when_the_disk_is_full) \
     X(test_checkpoint_says_so_when_it_may_not_write) \
     X(test_checkpoint_latest_finds_the_highest_whole_one) \
@@ -32,6 +32,8 @@
     X(test_checkpoint_is_whole_or_absent_wherever_its_writer_is_killed)
 
 enum { STATES = 2, PARTS = 1 + STATES };
+
+#define FINGERPRINT "job.seed:f00d data.scale:1 "
 
 static const struct tensor_spec tensors[] = {
     {.name = "conv1.weight", .dims = 4, .shape = {3, 3, 1, 4}, .has_decay = true},
@@ -63,7 +65,7 @@ static struct checkpoint_spec spec_of(const char *dir, uint64_t step, const stru
                                     .file_bytes = 1 << 20,
                                     .info = {.step = step,
                                              .run_id = "0123456789abcdef0123456789abcdef",
-                                             .fingerprint = "f00d",
+                                             .fingerprint = FINGERPRINT,
                                              .optimizer = "adam",
                                              .state_count = STATES,
                                              .states = {"exp_avg", "exp_avg_sq"}}};
@@ -114,7 +116,7 @@ static void expect_whole(const char *path, uint64_t step, uint32_t block_bytes)
         printf("\n%s\n", why.text);
     CU_ASSERT_FATAL(err == 0);
     CU_ASSERT(checkpoint_info(reader)->step == step);
-    CU_ASSERT(checkpoint_check(reader, layout, "f00d", NULL) == 0);
+    CU_ASSERT(checkpoint_check(reader, layout, FINGERPRINT, NULL) == 0);
     size_t wrong = 0;
     for (size_t b = 0; b < layout->block_count; b++) {
         const struct range *range = &layout->blocks[b].range;
@@ -180,7 +182,7 @@ static void test_checkpoint_says_what_it_is_of(void)
     CU_ASSERT_FATAL(checkpoint_open(scratch_path(dir, "checkpoint-40"), &reader, NULL) == 0);
     const struct checkpoint_info *info = checkpoint_info(reader);
     CU_ASSERT_STRING_EQUAL(info->run_id, "0123456789abcdef0123456789abcdef");
-    CU_ASSERT_STRING_EQUAL(info->fingerprint, "f00d");
+    CU_ASSERT_STRING_EQUAL(info->fingerprint, FINGERPRINT);
     CU_ASSERT_STRING_EQUAL(info->optimizer, "adam");
     CU_ASSERT(info->state_count == 2);
     CU_ASSERT_STRING_EQUAL(info->states[1], "exp_avg_sq");
@@ -444,7 +446,19 @@ static void test_checkpoint_check_names_both_shapes(void)
     scratch_remove(dir);
 }
 
-static void test_checkpoint_check_refuses_another_fingerprint(void)
+/* What is said to a job of this fingerprint; "" when it may go on from the checkpoint. */
+static struct err_msg settings_refusal(const struct checkpoint_reader *reader,
+                                       const struct layout *layout, const char *fingerprint)
+{
+    struct err_msg why = {""}, again = {""};
+    int err = checkpoint_check_settings(reader, fingerprint, &why);
+    CU_ASSERT(err == (why.text[0] == 0 ? 0 : ERR_INPUT));
+    CU_ASSERT(checkpoint_check(reader, layout, fingerprint, &again) == err);
+    CU_ASSERT_STRING_EQUAL(why.text, again.text);
+    return why;
+}
+
+static void test_checkpoint_check_names_the_setting_that_differs(void)
 {
     char dir[PATH_MAX];
     struct checkpoint_reader *reader;
@@ -454,8 +468,17 @@ static void test_checkpoint_check_refuses_another_fingerprint(void)
     write_step(dir, 40);
     CU_ASSERT_FATAL(checkpoint_open(scratch_path(dir, "checkpoint-40"), &reader, NULL) == 0);
     CU_ASSERT(checkpoint_check(reader, layout, NULL, &why) == 0);
-    CU_ASSERT(checkpoint_check(reader, layout, "beef", &why) == ERR_INPUT);
-    CU_ASSERT(strstr(why.text, "f00d") != NULL && strstr(why.text, "beef") != NULL);
+    why = settings_refusal(reader, layout, FINGERPRINT);
+    CU_ASSERT_STRING_EQUAL(why.text, "");
+    why = settings_refusal(reader, layout, "job.seed:beef data.scale:2 ");
+    CU_ASSERT(strstr(why.text, "another job.seed than") != NULL);
+    CU_ASSERT(strstr(why.text, scratch_path(dir, "checkpoint-40")) == why.text);
+    why = settings_refusal(reader, layout, "job.seed:f00d data.scale:12 ");
+    CU_ASSERT(strstr(why.text, "another data.scale than") != NULL);
+    why = settings_refusal(reader, layout, "job.seed:f00d data.new:1 data.scale:1 ");
+    CU_ASSERT(strstr(why.text, "another data.new than") != NULL);
+    why = settings_refusal(reader, layout, "job.seed:f00d ");
+    CU_ASSERT(strstr(why.text, "other settings than") != NULL);
     checkpoint_close(reader);
     layout_destroy(layout);
     scratch_remove(dir);

@@ -61,6 +61,8 @@ static struct message hello_of(const struct bench *bench, struct address who, in
         msg.hello.layout = bench->layout;
         msg.hello.train_count = 8;
         msg.hello.test_count = 2;
+    } else {
+        msg.hello.shard_count = 1;
     }
     return msg;
 }
@@ -141,6 +143,80 @@ static void test_coordinator_refuses_who_does_not_fit(void)
     struct message beat = {.kind = MSG_BEAT, .run = {8, 9}};
     CU_ASSERT_PTR_NOT_NULL(strstr(refuse(&bench, first, &beat), "00080000000000000009"));
     CU_ASSERT_EQUAL(coordinator_refused_count(bench.coordinator), 6);
+    close_bench(&bench);
+}
+
+static void test_coordinator_refuses_a_server_with_other_shards(void)
+{
+    struct bench bench;
+    struct message hello;
+    open_bench(&bench);
+    hello = hello_of(&bench, shard, 0);
+    hello.hello.shard_count = 2;
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(refuse(&bench, shard, &hello), "it runs 2 shards, cluster.shards is 1"));
+    close_bench(&bench);
+}
+
+static void test_coordinator_refuses_blocks_of_another_size(void)
+{
+    struct bench bench;
+    struct tensor_spec tensor = {.name = "w", .dims = 1, .shape = {8}};
+    struct layout *other = NULL;
+    struct message hello;
+    open_bench(&bench);
+    CU_ASSERT_EQUAL_FATAL(layout_create(&tensor, 1, 16, &other, NULL), 0);
+    hello = hello_of(&bench, first, 0);
+    hello.hello.layout = other;
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(refuse(&bench, first, &hello),
+               "its exchange.block_bytes is 16, the coordinator's 4096"));
+    layout_destroy(other);
+    close_bench(&bench);
+}
+
+static void test_coordinator_refuses_another_model(void)
+{
+    struct bench bench;
+    struct tensor_spec tensor = {.name = "w", .dims = 1, .shape = {9}};
+    struct layout *other = NULL;
+    struct message hello;
+    open_bench(&bench);
+    CU_ASSERT_EQUAL_FATAL(layout_create(&tensor, 1, 4096, &other, NULL), 0);
+    join(&bench, first, 0);
+    hello = hello_of(&bench, second, 1);
+    hello.hello.layout = other;
+    CU_ASSERT_PTR_NOT_NULL(strstr(refuse(&bench, second, &hello), "its model has other tensors"));
+    layout_destroy(other);
+    close_bench(&bench);
+}
+
+static void test_coordinator_forgets_the_model_of_a_worker_that_it_refuses(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    struct message hello = hello_of(&bench, second, 7); /* there is no rank 7 */
+    hello.hello.train_count = 99;
+    refuse(&bench, second, &hello);
+    join_all(&bench);
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_TRAINING);
+    CU_ASSERT_EQUAL(coordinator_view(bench.coordinator)->train_count, 8);
+    close_bench(&bench);
+}
+
+static void test_coordinator_sends_the_view_again_to_who_asks_again(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    join_all(&bench);
+    struct message hello = hello_of(&bench, shard, -1);
+    hear(&bench, shard, &hello);
+    CU_ASSERT(has(&bench, shard, MSG_VIEW));
+    CU_ASSERT_PTR_NOT_NULL(bench.out.items[1].msg.view_body.layout);
+    hello = hello_of(&bench, first, -1);
+    hear(&bench, first, &hello);
+    CU_ASSERT(has(&bench, first, MSG_VIEW));
+    CU_ASSERT_PTR_NULL(bench.out.items[1].msg.view_body.layout);
     close_bench(&bench);
 }
 
@@ -266,6 +342,104 @@ static void test_coordinator_fails_when_a_lane_never_comes(void)
     check_failed(&bench, "waited 4 s (cluster.answer_s) for lane 1 of worker 0");
 }
 
+static void pass_seconds(struct bench *bench, int seconds, uint64_t shard_step)
+{
+    struct message beat = {.kind = MSG_BEAT, .run = run};
+    for (int i = 0; i < seconds; i++) {
+        bench->now_ms += 1000;
+        beat.beat = (struct beat){0};
+        hear(bench, first, &beat);
+        hear(bench, second, &beat);
+        beat.beat = (struct beat){.block_count = 1, .step = shard_step};
+        hear(bench, shard, &beat);
+        hear(bench, (struct address){0}, NULL);
+    }
+}
+
+static void test_coordinator_names_the_shard_that_is_behind_all_lanes(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    bench.settings.job.steps = 5;
+    join_all(&bench);
+    run_lanes(&bench);
+    pass_seconds(&bench, 5, 0);
+    check_failed(&bench, "step 1 has waited 4 s (cluster.answer_s) for server 0 shard 0 (pid 30 on "
+                         "host here), whose weights are still those of step 0");
+}
+
+static void test_coordinator_says_what_is_missing_at_the_end(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    join_all(&bench);
+    run_lanes(&bench);
+    digest(&bench, first, "d1");
+    pass_seconds(&bench, 5, 1);
+    check_failed(&bench, "evaluation done, digests of the weights from 1 workers, last checkpoint "
+                         "missing");
+}
+
+static void test_coordinator_counts_a_lane_once_however_often_it_comes(void)
+{
+    struct bench bench;
+    struct metric_row row;
+    size_t rows = 0;
+    open_bench(&bench);
+    join_all(&bench);
+    run_lanes(&bench);
+    run_lanes(&bench);
+    CU_ASSERT_EQUAL(progress(&bench).train_loss, 10.0 / 8);
+    while (coordinator_next_row(bench.coordinator, &row))
+        rows++;
+    CU_ASSERT_EQUAL(rows, 2);
+    close_bench(&bench);
+}
+
+static void test_coordinator_takes_digests_from_workers_only(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    join_all(&bench);
+    run_lanes(&bench);
+    digest(&bench, shard, "d0");
+    digest(&bench, first, "d1");
+    digest(&bench, first, "d1"); /* once a worker */
+    finish_checkpoint(&bench, 0);
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_EVALUATING);
+    digest(&bench, second, "d1");
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_FINISHED);
+    close_bench(&bench);
+}
+
+static void test_coordinator_waits_for_the_evaluation(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    join_all(&bench);
+    for (uint32_t lane = 0; lane < 4; lane++)
+        lane_done(&bench, lane < 2 ? first : second, MSG_LANE_DONE, lane, 1.0);
+    digest(&bench, first, "d1");
+    digest(&bench, second, "d1");
+    finish_checkpoint(&bench, 0);
+    CU_ASSERT(!coordinator_is_over(bench.coordinator));
+    for (uint32_t lane = 0; lane < 4; lane++)
+        lane_done(&bench, lane < 2 ? first : second, MSG_EVAL_DONE, lane, 1.0);
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_FINISHED);
+    close_bench(&bench);
+}
+
+static void test_coordinator_hears_its_own_store_only(void)
+{
+    struct bench bench;
+    struct message done = {.kind = MSG_CHECKPOINT_DONE, .run = run, .outcome = {.code = ERR_IO}};
+    open_bench(&bench);
+    join_all(&bench);
+    hear(&bench, (struct address){PARTY_STORE, 41}, &done);
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_TRAINING);
+    close_bench(&bench);
+}
+
 static void test_coordinator_fails_when_a_member_leaves(void)
 {
     struct bench bench;
@@ -310,6 +484,17 @@ static void test_coordinator_stops_with_a_checkpoint_ahead(void)
     X(test_coordinator_ignores_a_lane_from_who_has_it_not)    \
     X(test_coordinator_fails_when_a_lane_never_comes)         \
     X(test_coordinator_fails_when_a_member_leaves)            \
+    X(test_coordinator_refuses_a_server_with_other_shards) \
+    X(test_coordinator_refuses_blocks_of_another_size) \
+    X(test_coordinator_refuses_another_model) \
+    X(test_coordinator_forgets_the_model_of_a_worker_that_it_refuses) \
+    X(test_coordinator_sends_the_view_again_to_who_asks_again) \
+    X(test_coordinator_names_the_shard_that_is_behind_all_lanes) \
+    X(test_coordinator_says_what_is_missing_at_the_end) \
+    X(test_coordinator_counts_a_lane_once_however_often_it_comes) \
+    X(test_coordinator_takes_digests_from_workers_only) \
+    X(test_coordinator_waits_for_the_evaluation) \
+    X(test_coordinator_hears_its_own_store_only) \
     X(test_coordinator_stops_with_a_checkpoint_ahead)
 
 UNIT_MAIN("coordinator", TESTS)

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include "tests/unit/temp_files.h"
 #include "tests/unit/unit.h"
+#include "worker/data/parts.h"
 #include "worker/data/samples.h"
 
 static char nothing[] = "", comma[] = ",";
@@ -291,6 +292,141 @@ static void test_dataset_refuses_settings_that_contradict(void)
     refuse(&settings, DATASET_TRAIN, "data.scale");
 }
 
+/* Opens inputs alone: `expected` are the training part's, as read_all gives them; labels are 0. */
+static void check_inputs(const struct settings *settings, const char *path, const float *expected,
+                         uint64_t count)
+{
+    struct dataset *dataset = NULL;
+    struct err_msg why = {0};
+    int rc = dataset_open_inputs(settings, path, &dataset, &why);
+    if (rc < 0)
+        printf("\n  said: %s\n", why.text);
+    CU_ASSERT_EQUAL(rc, 0);
+    if (rc < 0)
+        return;
+    const struct dataset_info *info = dataset_info(dataset);
+    CU_ASSERT_EQUAL_FATAL(info->count, count);
+    float *values = read_all(dataset);
+    size_t input_count = count * info->input_count;
+    CU_ASSERT_EQUAL(memcmp(values, expected, input_count * sizeof(float)), 0);
+    for (size_t i = 0; i < count * info->label_count; i++)
+        CU_ASSERT_EQUAL(values[input_count + i], 0);
+    free(values);
+    dataset_close(dataset);
+}
+
+/* Cuts samples into two parts in a new folder; labels "" for none. */
+static const char *cut(const char *name, const char *inputs, const char *labels)
+{
+    struct samples samples;
+    struct err_msg why = {0};
+    struct samples_spec spec = {.inputs = inputs, .labels = labels};
+    struct rows_place place = {"", 0};
+    const char *folder = temp_path(name);
+    CU_ASSERT_EQUAL_FATAL(samples_open(&spec, &place, &samples, &why), 0);
+    CU_ASSERT_EQUAL_FATAL(parts_write(&samples, folder, 2, &why), 0);
+    samples_close(&samples);
+    return folder;
+}
+
+static void test_dataset_opens_inputs_alone_of_images_and_parts(void)
+{
+    struct settings settings = job(write_images(false), write_labels(10));
+    settings.data.normalise = NORMALISE_STANDARD;
+    const char *bare = cut("bare", write_images(false), "");
+    const char *labelled = cut("labelled", write_images(false), write_labels(10));
+    const char *twice = cut("twice", write_images(false), write_images(false));
+    for (int in_memory = 0; in_memory < 2; in_memory++) {
+        settings.data.memory_bytes = in_memory ? 1 << 20 : 0;
+        struct dataset *train = open_fine(&settings, DATASET_TRAIN);
+        float *expected = read_all(train);
+        check_inputs(&settings, write_images(false), expected, COUNT);
+        check_inputs(&settings, bare, expected, COUNT);
+        check_inputs(&settings, labelled, expected, COUNT);
+        check_inputs(&settings, twice, expected, COUNT); /* labels of another form */
+        free(expected);
+        dataset_close(train);
+    }
+}
+
+static void test_dataset_opens_inputs_alone_by_the_training_rows_when_some_are_held_out(void)
+{
+    struct settings settings = job(write_images(false), write_labels(10));
+    settings.data.normalise = NORMALISE_STANDARD;
+    settings.data.test_fraction = 0.3;
+    struct dataset *dataset = NULL, *train = open_fine(&settings, DATASET_TRAIN);
+    struct err_msg why = {0};
+    CU_ASSERT_EQUAL_FATAL(dataset_open_inputs(&settings, write_images(false), &dataset, &why), 0);
+    CU_ASSERT_EQUAL(dataset_info(dataset)->count, COUNT);
+    float *values = read_all(train), *all = read_all(dataset);
+    float mean = 0;
+    for (size_t i = 0; i < dataset_info(train)->count * SIZE; i++)
+        mean += values[i] / (float)(dataset_info(train)->count * SIZE);
+    CU_ASSERT_DOUBLE_EQUAL((double)mean, 0, 1e-5);
+    bool is_seen = false; /* the first training sample, as it is, among all */
+    for (size_t n = 0; n < COUNT; n++)
+        is_seen |= memcmp(values, all + n * SIZE, SIZE * sizeof(float)) == 0;
+    CU_ASSERT(is_seen);
+    free(values);
+    free(all);
+    dataset_close(dataset);
+    dataset_close(train);
+}
+
+/* The same three samples with and without labels, the label's column in the middle. */
+static void test_dataset_opens_inputs_alone_of_a_csv_with_or_without_its_label(void)
+{
+    static char label[] = "y", category[] = "c";
+    static char *categories[] = {category};
+    struct settings settings =
+        job(temp_text("three.csv", "a,y,c\n1,no,red\n2,yes,blue\n6,no,red\n"), "");
+    settings.data.label_column = label;
+    settings.data.categorical = (struct text_list){1, categories};
+    settings.data.normalise = NORMALISE_STANDARD;
+    struct dataset *train = open_fine(&settings, DATASET_TRAIN), *dataset = NULL;
+    float *expected = read_all(train);
+    check_inputs(&settings, settings.data.train_inputs, expected, 3);
+    check_inputs(&settings, temp_text("none.csv", "a,c\n1,red\n2,blue\n6,red\n"), expected, 3);
+    check_inputs(&settings, temp_text("hidden.csv", "a,y,c\n1,?,red\n2,,blue\n6,maybe,red\n"),
+                 expected, 3);
+    struct err_msg why = {0};
+    CU_ASSERT_EQUAL_FATAL(
+        dataset_open_inputs(&settings, temp_text("new.csv", "a,c\n1,green\n"), &dataset, &why), 0);
+    float *values = read_all(dataset);
+    CU_ASSERT(values[0] == expected[0]);
+    CU_ASSERT(values[1] == expected[1] && values[2] == expected[5]); /* neither blue nor red */
+    CU_ASSERT_STRING_EQUAL(dataset_class_name(dataset, 1), "yes");
+    free(values);
+    free(expected);
+    dataset_close(dataset);
+    dataset_close(train);
+}
+
+static void refuse_inputs(const struct settings *settings, const char *path, const char *sentence)
+{
+    struct dataset *dataset = NULL;
+    struct err_msg why = {0};
+    CU_ASSERT_EQUAL(dataset_open_inputs(settings, path, &dataset, &why), ERR_INPUT);
+    CU_ASSERT_PTR_NULL(dataset);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, sentence));
+    if (!strstr(why.text, sentence))
+        printf("\n  said: %s\n", why.text);
+    dataset_close(dataset);
+}
+
+static void test_dataset_refuses_inputs_alone_of_another_kind(void)
+{
+    struct settings settings = job(write_images(false), write_labels(10));
+    refuse_inputs(&settings, "/nowhere/images", "/nowhere/images: cannot open");
+    refuse_inputs(&settings, write_labels(10), "of another shape (1 numbers) than");
+    refuse_inputs(&settings, temp_text("five.csv", "a,b,c,d,e\n1,2,3,4,5\n"),
+                  "five.csv: is a CSV, but the training part is none");
+    settings = job(temp_text("abc.csv", "a,b,y\n1,2,0\n2,1,1\n"), "");
+    refuse_inputs(&settings, temp_text("b.csv", "b\n1\n"), "found 1 cells, expected 3");
+    refuse_inputs(&settings, temp_text("ac.csv", "a,c\n1,2\n"), "\"c\", expected \"b\"");
+    refuse_inputs(&settings, temp_text("nan.csv", "a,b\n1,nan\n"), "column \"b\"");
+}
+
 /* A reader of one of several threads. */
 struct reader {
     struct dataset *dataset;
@@ -344,6 +480,10 @@ static void test_dataset_reads_from_several_threads(void)
     X(test_dataset_refuses_labels_that_do_not_fit) \
     X(test_dataset_refuses_numbers_that_are_not_finite) \
     X(test_dataset_refuses_settings_that_contradict) \
+    X(test_dataset_opens_inputs_alone_of_images_and_parts) \
+    X(test_dataset_opens_inputs_alone_by_the_training_rows_when_some_are_held_out) \
+    X(test_dataset_opens_inputs_alone_of_a_csv_with_or_without_its_label) \
+    X(test_dataset_refuses_inputs_alone_of_another_kind) \
     X(test_dataset_reads_from_several_threads)
 
 UNIT_MAIN("dataset", TESTS)

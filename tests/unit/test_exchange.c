@@ -25,18 +25,25 @@ static void hear(struct bench *bench, struct address from, const struct message 
     exchange_step(bench->exchange, bench->now_ms, from, msg, &bench->out);
 }
 
-static void send_view(struct bench *bench)
+static void send_view_with(struct bench *bench, const uint32_t *lane_worker,
+                           uint64_t test_count)
 {
-    static const uint32_t block_shard[BLOCKS] = {0, 0, 0}, lane_worker[LANES] = {0, 0, 1, 1};
+    static const uint32_t block_shard[BLOCKS] = {0, 0, 0};
     static const struct shard_member shards[1] = {{.incarnation = 70, .endpoint = "inproc://s"}};
     static const struct worker_member workers[2] = {{0, 1}, {1, 2}};
     struct message view = {.kind = MSG_VIEW, .run = job_run};
     view.view_body = (struct view){.number = 1, .step_count = 2, .train_count = 12,
-                                   .test_count = 4, .store_endpoint = "inproc://d",
+                                   .test_count = test_count, .store_endpoint = "inproc://d",
                                    .shard_count = 1, .worker_count = 2, .block_count = BLOCKS,
                                    .lane_count = LANES, .shards = shards, .workers = workers,
                                    .block_shard = block_shard, .lane_worker = lane_worker};
     hear(bench, coordinator, &view);
+}
+
+static void send_view(struct bench *bench)
+{
+    static const uint32_t lane_worker[LANES] = {0, 0, 1, 1};
+    send_view_with(bench, lane_worker, 4);
 }
 
 static void open_bench(struct bench *bench)
@@ -53,6 +60,8 @@ static void open_bench(struct bench *bench)
     CU_ASSERT_EQUAL_FATAL(buffer_pool_create(0, &bench->pool), 0);
     struct exchange_spec spec = {.settings = &bench->settings, .incarnation = 2};
     spec.hello.layout = bench->layout;
+    spec.hello.train_count = 12;
+    spec.hello.test_count = 4;
     CU_ASSERT_EQUAL_FATAL(exchange_create(&spec, &bench->exchange), 0);
     hear(bench, (struct address){0}, NULL);
 }
@@ -188,6 +197,83 @@ static void test_exchange_holds_back_what_exceeds_its_credit(void)
     close_bench(&bench);
 }
 
+static void test_exchange_pays_for_all_nodes_of_a_block_at_once(void)
+{
+    static const uint32_t lane_worker[LANES] = {0, 1, 1, 1}; /* nodes (1,2) and (2,4) */
+    struct bench bench;
+    open_bench(&bench);
+    bench.settings.exchange.credit_bytes = 3 * ELEMENTS * sizeof(float);
+    send_view_with(&bench, lane_worker, 4);
+    for (uint32_t block = 0; block < BLOCKS; block++)
+        weights(&bench, block, 0, 0.5f);
+    leaf(&bench, 0, 1, 2, 1.0f);
+    CU_ASSERT_EQUAL(count(&bench, MSG_PUSH), 1);
+    leaf(&bench, 0, 1, 1, 1.0f);
+    CU_ASSERT_EQUAL(count(&bench, MSG_PUSH), 0); /* two blocks of two nodes are four */
+    leaf(&bench, 0, 2, 2, 1.0f);
+    leaf(&bench, 0, 3, 2, 1.0f);
+    CU_ASSERT_EQUAL(count(&bench, MSG_PUSH), 1);
+    weights(&bench, 2, 1, 0.0f);
+    CU_ASSERT_EQUAL(count(&bench, MSG_PUSH), 1);
+    close_bench(&bench);
+}
+
+static void test_exchange_does_not_ask_again_while_blocks_are_coming(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    send_view(&bench);
+    bench.now_ms += 900;
+    weights(&bench, 0, 0, 0.5f);
+    bench.now_ms += 900;
+    hear(&bench, (struct address){0}, NULL);
+    CU_ASSERT_EQUAL(count(&bench, MSG_PULL), 0);
+    bench.now_ms += 101;
+    hear(&bench, (struct address){0}, NULL);
+    CU_ASSERT_EQUAL(count(&bench, MSG_PULL), 2);
+    close_bench(&bench);
+}
+
+static void test_exchange_gives_up_on_a_view_of_other_data(void)
+{
+    static const uint32_t lane_worker[LANES] = {0, 0, 1, 1};
+    struct bench bench;
+    struct outcome end = {0};
+    open_bench(&bench);
+    send_view_with(&bench, lane_worker, 5);
+    CU_ASSERT_EQUAL(count(&bench, MSG_BYE), 1);
+    CU_ASSERT(exchange_is_over(bench.exchange, &end) && end.code == ERR_PROTO);
+    close_bench(&bench);
+}
+
+static void test_exchange_takes_weights_of_its_run_version_and_shard_only(void)
+{
+    struct bench bench;
+    struct message msg = {.kind = MSG_WEIGHTS, .run = {9, 9}, .key = {.block = 1}};
+    open_bench(&bench);
+    send_view(&bench);
+    msg.payload = buffer_pool_take(bench.pool, ELEMENTS * sizeof(float));
+    memset(msg.payload->data, 0, msg.payload->size_bytes);
+    hear(&bench, shard, &msg); /* another run */
+    msg.run = job_run;
+    hear(&bench, (struct address){PARTY_SHARD, 71}, &msg); /* another shard */
+    msg.key.step = 1;
+    hear(&bench, shard, &msg); /* another version */
+    msg.key = (struct block_key){.block = BLOCKS};
+    hear(&bench, shard, &msg); /* no such block */
+    buffer_unref(msg.payload);
+    msg.key.block = 1;
+    msg.payload = buffer_pool_take(bench.pool, 4);
+    hear(&bench, shard, &msg); /* another size */
+    buffer_unref(msg.payload);
+    weights(&bench, 0, 0, 0.5f);
+    weights(&bench, 2, 0, 0.5f);
+    CU_ASSERT_EQUAL(count(&bench, MSG_TRAIN_LANE), 0);
+    weights(&bench, 1, 0, 0.5f);
+    CU_ASSERT_EQUAL(count(&bench, MSG_TRAIN_LANE), 2);
+    close_bench(&bench);
+}
+
 static void run_step(struct bench *bench, uint64_t step)
 {
     for (uint32_t block = 0; block < BLOCKS; block++)
@@ -238,6 +324,10 @@ static void test_exchange_tells_why_its_compute_gave_up(void)
     X(test_exchange_pushes_the_sum_of_its_own_lanes)                   \
     X(test_exchange_swaps_only_when_no_lane_reads_the_old_weights)     \
     X(test_exchange_holds_back_what_exceeds_its_credit)                \
+    X(test_exchange_pays_for_all_nodes_of_a_block_at_once) \
+    X(test_exchange_does_not_ask_again_while_blocks_are_coming) \
+    X(test_exchange_gives_up_on_a_view_of_other_data) \
+    X(test_exchange_takes_weights_of_its_run_version_and_shard_only) \
     X(test_exchange_ends_with_an_evaluation_and_a_digest)              \
     X(test_exchange_tells_why_its_compute_gave_up)
 

@@ -410,6 +410,49 @@ static void test_settings_fingerprint_tells_what_decides_the_weights(void)
     }
 }
 
+/* Whether the job with this --set may go on from a checkpoint of the job with that one; NULL: none.
+ */
+static bool resumes(const char *text, const char *set, const char *written_set)
+{
+    char hex[2][SETTINGS_RESUME_BYTES];
+    for (int i = 0; i < 2; i++) {
+        struct settings *s = load(text, i == 0 ? set : written_set);
+        CU_ASSERT_EQUAL(settings_resume_fingerprint(s, hex[i]), 0);
+        settings_destroy(s);
+    }
+    return strcmp(hex[0], hex[1]) == 0;
+}
+
+static void test_settings_resume_fingerprint_leaves_out_the_length_of_the_run(void)
+{
+    const char *same[] = {
+        "job.epochs=7", "job.eval_every=3",  "checkpoint.every=3", "checkpoint.keep=1",
+        "log.every=9",  "cluster.workers=4", "job.name=b",         "exchange.block_bytes=4096"};
+    const char *others[] = {"job.seed=2",
+                            "job.lanes=4",
+                            "job.batch=128",
+                            "optimizer.rate=0.010000000000000002",
+                            "optimizer.kind=adam",
+                            "data.train_inputs=/b/other.npy",
+                            "data.test_fraction=0.1",
+                            "model.loss=mean_squared_error",
+                            "model.operators=({op=\"dense\"; units=4;})"};
+    for (size_t i = 0; i < ARRAY_LEN(same); i++)
+        CU_ASSERT(resumes(JOB, same[i], NULL));
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        CU_ASSERT(!resumes(JOB, others[i], NULL));
+}
+
+/* Under it the rate of every step depends on the length, so that another length is another run. */
+static void test_settings_resume_fingerprint_holds_the_length_when_the_schedule_is_cosine(void)
+{
+    static const char job[] =
+        "job = { epochs = 1; };\noptimizer = { schedule = \"cosine\"; };\n" REST;
+    CU_ASSERT(resumes(job, "checkpoint.every=3", NULL));
+    CU_ASSERT(!resumes(job, "job.epochs=2", NULL));
+    CU_ASSERT(!resumes(job, "optimizer.schedule=constant", NULL));
+}
+
 static void test_settings_document_holds_all_values(void)
 {
     struct settings *s = load(JOB, "data.categorical=(\"a\", 1)");
@@ -507,6 +550,8 @@ static void test_settings_leave_no_file_behind(void)
     X(test_settings_name_a_file_that_is_not_there) \
     X(test_settings_survive_spoiled_files) \
     X(test_settings_fingerprint_tells_what_decides_the_weights) \
+    X(test_settings_resume_fingerprint_leaves_out_the_length_of_the_run) \
+    X(test_settings_resume_fingerprint_holds_the_length_when_the_schedule_is_cosine) \
     X(test_settings_document_holds_all_values) \
     X(test_settings_table_is_consistent) \
     X(test_settings_load_the_shipped_jobs) \

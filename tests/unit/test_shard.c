@@ -251,6 +251,80 @@ static void test_shard_takes_its_blocks_from_the_store_when_resumed(void)
     close_bench(&bench);
 }
 
+static void test_shard_answers_a_repeated_push_of_the_last_step(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    send_view(&bench, false, 0);
+    for (uint64_t step = 0; step < 10; step++)
+        push(&bench, first, step, 0, 4, 4.0f);
+    push(&bench, second, 9, 0, 4, 4.0f);
+    CU_ASSERT_EQUAL(only(&bench, second, MSG_WEIGHTS)->key.step, 10);
+    CU_ASSERT_EQUAL(shard_refused_count(bench.shard), 0);
+    refuse_push(&bench, 10, 0, 4); /* the job has no step 10 */
+    close_bench(&bench);
+}
+
+static void test_shard_does_not_answer_a_push_of_long_ago(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    send_view(&bench, false, 0);
+    for (uint64_t step = 0; step < 3; step++)
+        push(&bench, first, step, 0, 4, 4.0f);
+    push(&bench, second, 0, 0, 4, 4.0f);
+    CU_ASSERT_EQUAL(bench.out.count, 0);
+    close_bench(&bench);
+}
+
+static void test_shard_keeps_its_run_when_another_coordinator_welcomes_it(void)
+{
+    struct bench bench;
+    struct message welcome = {.kind = MSG_WELCOME, .run = {8, 9}};
+    open_bench(&bench);
+    send_view(&bench, false, 0);
+    hear(&bench, coordinator, &welcome);
+    push(&bench, first, 0, 0, 4, 4.0f);
+    CU_ASSERT(run_equal(only(&bench, first, MSG_WEIGHTS)->run, run));
+    close_bench(&bench);
+}
+
+static void test_shard_gives_up_on_a_view_without_samples(void)
+{
+    struct bench bench;
+    struct outcome end = {0};
+    struct message view = {.kind = MSG_VIEW, .run = run};
+    open_bench(&bench);
+    view.view_body = (struct view){.number = 1, .step_count = 10, .lane_count = LANES,
+                                   .layout = bench.layout};
+    hear(&bench, coordinator, &view);
+    only(&bench, coordinator, MSG_BYE);
+    CU_ASSERT(shard_is_over(bench.shard, &end) && end.code == ERR_PROTO);
+    close_bench(&bench);
+}
+
+static void test_shard_keeps_a_version_it_is_asked_for(void)
+{
+    struct bench bench;
+    struct message ask = {.kind = MSG_CHECKPOINT_ASK, .run = run, .outcome = {.step = 2}};
+    open_bench(&bench);
+    send_view(&bench, false, 0);
+    push(&bench, first, 0, 0, 4, 4.0f);
+    hear(&bench, coordinator, &ask);
+    CU_ASSERT_EQUAL(bench.out.count, 0);
+    push(&bench, first, 1, 0, 4, 4.0f);
+    const struct message *state = only(&bench, store, MSG_BLOCK_STATE);
+    CU_ASSERT_EQUAL(state->key.step, 2);
+    CU_ASSERT_EQUAL(((float *)state->payload->data)[0], -2.0f);
+    hear(&bench, coordinator, &ask); /* again: it has been sent */
+    CU_ASSERT_EQUAL(bench.out.count, 0);
+    push(&bench, first, 2, 0, 4, 4.0f);
+    hear(&bench, coordinator, &ask);
+    const struct message *late = only(&bench, coordinator, MSG_CHECKPOINT_LATE);
+    CU_ASSERT(late->outcome.step == 2 && late->outcome.newest == 3);
+    close_bench(&bench);
+}
+
 static void test_shard_ends_when_the_coordinator_is_silent(void)
 {
     struct bench bench;
@@ -278,6 +352,11 @@ static void test_shard_ends_when_the_coordinator_is_silent(void)
     X(test_shard_keeps_an_old_version_whole_for_a_slow_reply)      \
     X(test_shard_waits_for_the_store_when_checkpoints_are_behind)  \
     X(test_shard_takes_its_blocks_from_the_store_when_resumed)     \
+    X(test_shard_answers_a_repeated_push_of_the_last_step)         \
+    X(test_shard_does_not_answer_a_push_of_long_ago)               \
+    X(test_shard_keeps_its_run_when_another_coordinator_welcomes_it) \
+    X(test_shard_gives_up_on_a_view_without_samples)               \
+    X(test_shard_keeps_a_version_it_is_asked_for)                  \
     X(test_shard_ends_when_the_coordinator_is_silent)
 
 UNIT_MAIN("shard", TESTS)

@@ -22,6 +22,7 @@
     X(test_store_bounds_the_steps_in_the_making) \
     X(test_store_create_says_why_it_cannot) \
     X(test_store_create_refuses_other_settings) \
+    X(test_store_resumes_a_run_that_is_longer_or_shorter) \
     X(test_store_sweeps_what_a_killed_store_left)
 
 enum { PARTS = 3, STEP_COUNT = 100, SHARDS = 2, BLOCK_BYTES = 64 };
@@ -36,7 +37,7 @@ static const struct tensor_spec tensors[] = {
 };
 
 static const char job_text[] =
-    "job = { seed = %d; lanes = 8; batch = 32; steps = 100; };\n"
+    "job = { seed = 1; lanes = 8; batch = 32; steps = 100; };\n"
     "data = { format = \"csv\"; train_inputs = \"x.csv\"; };\n"
     "model = { loss = \"softmax_cross_entropy\";"
     " operators = ( { op = \"dense\"; name = \"fc\"; units = 7; } ); };\n"
@@ -55,14 +56,13 @@ struct bench {
     size_t held_bytes;
 };
 
-static struct settings *load_settings(const char *dir, int seed)
+/* set: as given to --set, or NULL. */
+static struct settings *load_settings(const char *dir, const char *set)
 {
-    char text[1024];
     struct settings *settings = NULL;
     struct err_msg why = {""};
-    snprintf(text, sizeof(text), job_text, seed);
-    scratch_write(scratch_path(dir, "job.cfg"), text, strlen(text));
-    if (settings_load(scratch_path(dir, "job.cfg"), NULL, 0, &settings, &why) != 0)
+    scratch_write(scratch_path(dir, "job.cfg"), job_text, strlen(job_text));
+    if (settings_load(scratch_path(dir, "job.cfg"), &set, set != NULL, &settings, &why) != 0)
         printf("\n%s\n", why.text);
     CU_ASSERT_FATAL(settings != NULL);
     return settings;
@@ -74,7 +74,7 @@ static void set_up(struct bench *b)
     scratch_make(b->dir);
     CU_ASSERT_FATAL(chmod(b->dir, 0755) == 0);
     strcpy(b->out, scratch_path(b->dir, "out"));
-    b->settings = load_settings(b->dir, 1);
+    b->settings = load_settings(b->dir, NULL);
     CU_ASSERT_FATAL(layout_create(tensors, ARRAY_LEN(tensors), BLOCK_BYTES, &b->layout, NULL) == 0);
     CU_ASSERT_FATAL(buffer_pool_create(0, &b->pool) == 0);
 }
@@ -552,19 +552,51 @@ static void test_store_create_says_why_it_cannot(void)
     tear_down(&b);
 }
 
+static int resume_with(struct bench *b, const char *set, struct err_msg *why)
+{
+    store_destroy(b->store);
+    b->store = NULL;
+    settings_destroy(b->settings);
+    b->settings = load_settings(b->dir, set);
+    return create(b, b->out, 10, why);
+}
+
 static void test_store_create_refuses_other_settings(void)
 {
+    static const char *const others[] = {"job.seed=2",           "job.batch=64",
+                                         "job.lanes=4",          "data.scale=2.0",
+                                         "optimizer.rate=0.5",   "model.loss=mean_squared_error",
+                                         "optimizer.kind=adamw", "data.train_inputs=y.csv"};
+    struct bench b;
+    set_up(&b);
+    start(&b, NULL, 9);
+    hand_in_all(&b, 40, 0);
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        struct err_msg why = {""};
+        char words[64];
+        CU_ASSERT(resume_with(&b, others[i], &why) == ERR_INPUT);
+        snprintf(words, sizeof(words), "another %.*s than", (int)strcspn(others[i], "="),
+                 others[i]);
+        CU_ASSERT(strstr(why.text, words) != NULL);
+    }
+    tear_down(&b);
+}
+
+static void test_store_resumes_a_run_that_is_longer_or_shorter(void)
+{
+    static const char *const lengths[] = {"job.steps=200", "job.steps=50", "job.eval_every=7",
+                                          "checkpoint.every=9"};
     struct bench b;
     struct err_msg why = {""};
     set_up(&b);
     start(&b, NULL, 9);
     hand_in_all(&b, 40, 0);
-    store_destroy(b.store);
-    b.store = NULL;
-    settings_destroy(b.settings);
-    b.settings = load_settings(b.dir, 2);
-    CU_ASSERT(create(&b, b.out, 10, &why) == ERR_INPUT);
-    CU_ASSERT(strstr(why.text, "other settings") != NULL);
+    for (size_t i = 0; i < ARRAY_LEN(lengths); i++) {
+        CU_ASSERT_FATAL(resume_with(&b, lengths[i], &why) == 0);
+        send_view(&b);
+        fetch(&b, 40, 1);
+        expect_state(&b, 40, 1);
+    }
     tear_down(&b);
 }
 

@@ -43,8 +43,9 @@ MUST_USE int dataset_open(const struct settings *settings, enum dataset_part par
 MUST_USE int dataset_open_test(const struct settings *settings, const struct dataset *train,
                                struct dataset **out, struct err_msg *why);
 
-/* Samples of a file of the job's format that has no labels, read as the training part's samples
- * are; labels come out as 0.  Errors as dataset_open. */
+/* All samples at `path`, read as the training part's are: IDX or NPY, a CSV of a job whose training
+ * part is one, parts.  A CSV's label column and parts' labels may be missing; labels are not looked
+ * at and come out as 0.  Reads the training part, but does not keep it.  Errors as dataset_open. */
 MUST_USE int dataset_open_inputs(const struct settings *settings, const char *path,
                                  struct dataset **out, struct err_msg *why);
 void dataset_close(struct dataset *dataset);

@@ -21,21 +21,10 @@ bool idx_is_magic(const unsigned char *bytes, size_t size_bytes)
            bytes[2] <= 0x0e && bytes[3] >= 1;
 }
 
-static int read_exactly(struct inflate *in, unsigned char *out, size_t size_bytes,
-                        struct err_msg *why)
-{
-    size_t got = 0;
-    int rc = inflate_read(in, out, size_bytes, &got, why);
-    if (rc == 0 && got < size_bytes)
-        rc = err_set(why, ERR_INPUT, "%s: ends inside its IDX header: the file is cut short",
-                     inflate_path(in));
-    return rc;
-}
-
 static int read_header(struct inflate *in, struct rows_form *form, struct err_msg *why)
 {
     unsigned char magic[IDX_MAGIC_BYTES];
-    int rc = read_exactly(in, magic, sizeof(magic), why);
+    int rc = inflate_read_header(in, magic, sizeof(magic), why);
     if (rc < 0)
         return rc;
     if (!idx_is_magic(magic, sizeof(magic)))
@@ -55,7 +44,7 @@ static int read_header(struct inflate *in, struct rows_form *form, struct err_ms
     form->dims = magic[3] - 1u;
     for (uint32_t d = 0; d <= form->dims; d++) {
         unsigned char size[4];
-        rc = read_exactly(in, size, sizeof(size), why);
+        rc = inflate_read_header(in, size, sizeof(size), why);
         if (rc < 0)
             return rc;
         uint32_t value =
@@ -71,14 +60,5 @@ static int read_header(struct inflate *in, struct rows_form *form, struct err_ms
 int idx_open(const char *path, struct rows_place *place, struct rows **rows_out,
              struct err_msg *why)
 {
-    struct inflate *in = NULL;
-    struct rows_form form = {0};
-    int rc = inflate_open(path, &in, why);
-    if (rc < 0)
-        return rc;
-    rc = read_header(in, &form, why);
-    if (rc == 0)
-        rc = rows_open(in, &form, place, rows_out, why);
-    inflate_close(in);
-    return rc;
+    return rows_open(path, read_header, place, rows_out, why);
 }

@@ -102,6 +102,15 @@ int inflate_read(struct inflate *in, void *out, size_t size_bytes, size_t *got_o
     return 0;
 }
 
+int inflate_read_header(struct inflate *in, void *out, size_t size_bytes, struct err_msg *why)
+{
+    size_t got = 0;
+    int rc = inflate_read(in, out, size_bytes, &got, why);
+    if (rc == 0 && got < size_bytes)
+        rc = err_set(why, ERR_INPUT, "%s: ends inside its header: the file is cut short", in->path);
+    return rc;
+}
+
 uint64_t inflate_offset(const struct inflate *in)
 {
     return in->offset;

@@ -27,6 +27,10 @@ void inflate_close(struct inflate *in);
 MUST_USE int inflate_read(struct inflate *in, void *out, size_t size_bytes, size_t *got_out,
                           struct err_msg *why);
 
+/* Reads the next size_bytes, which belong to the file's header; ERR_INPUT when it ends before. */
+MUST_USE int inflate_read_header(struct inflate *in, void *out, size_t size_bytes,
+                                 struct err_msg *why);
+
 /* Where the next byte comes from, counted in unpacked bytes. */
 uint64_t inflate_offset(const struct inflate *in);
 

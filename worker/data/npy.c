@@ -199,20 +199,10 @@ static int parse_header(struct cursor *cursor, struct rows_form *form)
     return 0;
 }
 
-static int read_exactly(struct inflate *in, void *out, size_t size_bytes, struct err_msg *why)
-{
-    size_t got = 0;
-    int rc = inflate_read(in, out, size_bytes, &got, why);
-    if (rc == 0 && got < size_bytes)
-        rc = err_set(why, ERR_INPUT, "%s: ends inside its NPY header: the file is cut short",
-                     inflate_path(in));
-    return rc;
-}
-
 static int read_header(struct inflate *in, struct rows_form *form, struct err_msg *why)
 {
     unsigned char start[NPY_MAGIC_BYTES + 2], size[4] = {0};
-    int rc = read_exactly(in, start, sizeof(start), why);
+    int rc = inflate_read_header(in, start, sizeof(start), why);
     if (rc < 0)
         return rc;
     if (!npy_is_magic(start, sizeof(start)))
@@ -222,7 +212,7 @@ static int read_header(struct inflate *in, struct rows_form *form, struct err_ms
     if (version < 1 || version > 3)
         return err_set(why, ERR_INPUT, "%s: NPY version %d, expected 1, 2 or 3", inflate_path(in),
                        version);
-    rc = read_exactly(in, size, version == 1 ? 2 : 4, why);
+    rc = inflate_read_header(in, size, version == 1 ? 2 : 4, why);
     if (rc < 0)
         return rc;
     size_t header_bytes =
@@ -233,7 +223,7 @@ static int read_header(struct inflate *in, struct rows_form *form, struct err_ms
     char *header = malloc(header_bytes + 1);
     if (!header)
         return err_set(why, ERR_NOMEM, "%s: out of memory", inflate_path(in));
-    rc = read_exactly(in, header, header_bytes, why);
+    rc = inflate_read_header(in, header, header_bytes, why);
     struct cursor cursor = {header, header + header_bytes, inflate_path(in), why};
     if (rc == 0)
         rc = parse_header(&cursor, form);
@@ -244,16 +234,7 @@ static int read_header(struct inflate *in, struct rows_form *form, struct err_ms
 int npy_open(const char *path, struct rows_place *place, struct rows **rows_out,
              struct err_msg *why)
 {
-    struct inflate *in = NULL;
-    struct rows_form form = {0};
-    int rc = inflate_open(path, &in, why);
-    if (rc < 0)
-        return rc;
-    rc = read_header(in, &form, why);
-    if (rc == 0)
-        rc = rows_open(in, &form, place, rows_out, why);
-    inflate_close(in);
-    return rc;
+    return rows_open(path, read_header, place, rows_out, why);
 }
 
 size_t npy_write_header(const struct rows_form *form, char *out)

@@ -183,8 +183,9 @@ static int unpack(struct inflate *in, const struct rows_form *form, struct spool
     return rc == 0 && more ? blame_size(inflate_path(in), form, done_bytes + 1, why) : rc;
 }
 
-int rows_open(struct inflate *in, const struct rows_form *form, struct rows_place *place,
-              struct rows **rows_out, struct err_msg *why)
+/* Rows from where `in` stands to the end of its file. */
+static int open_stream(struct inflate *in, const struct rows_form *form, struct rows_place *place,
+                       struct rows **rows_out, struct err_msg *why)
 {
     int rc = rows_check(form, inflate_path(in), why);
     if (rc < 0)
@@ -202,6 +203,20 @@ int rows_open(struct inflate *in, const struct rows_form *form, struct rows_plac
     rc = rows_from_spool(spool, form, inflate_path(in), rows_out, why);
     if (rc == 0)
         rows_take_place(*rows_out, place);
+    return rc;
+}
+
+int rows_open(const char *path, rows_header *read_header, struct rows_place *place,
+              struct rows **rows_out, struct err_msg *why)
+{
+    struct inflate *in = NULL;
+    struct rows_form form = {0};
+    int rc = inflate_open(path, &in, why);
+    if (rc == 0)
+        rc = read_header(in, &form, why);
+    if (rc == 0)
+        rc = open_stream(in, &form, place, rows_out, why);
+    inflate_close(in);
     return rc;
 }
 

@@ -53,9 +53,14 @@ size_t rows_elements(const struct rows_form *form); /* of one row */
  * ERR_INPUT with a sentence that starts with name. */
 MUST_USE int rows_check(const struct rows_form *form, const char *name, struct err_msg *why);
 
-/* Rows from where `in` stands to the end of its file, which must hold exactly these rows: a plain
- * file is read in place, a packed one is unpacked once.  ERR_INPUT when it is shorter or longer. */
-MUST_USE int rows_open(struct inflate *in, const struct rows_form *form, struct rows_place *place,
+/* Reads a format's header up to the first row, and fills in the zeroed form.  An error comes with a
+ * sentence. */
+typedef int rows_header(struct inflate *in, struct rows_form *form, struct err_msg *why);
+
+/* Rows from the header to the end of the file, which must hold exactly these rows: a plain file is
+ * read in place, a packed one is unpacked once.  ERR_INPUT when it is shorter or longer; errors of
+ * inflate_open and of read_header. */
+MUST_USE int rows_open(const char *path, rows_header *read_header, struct rows_place *place,
                        struct rows **rows_out, struct err_msg *why);
 
 /* Rows of what was spooled.  Consumes the spool, also on failure.  name is what sentences call

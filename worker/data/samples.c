@@ -74,6 +74,11 @@ static int open_csv(const struct samples_spec *spec, struct rows_place *place, s
                        "%s: the labels of a CSV are one of its columns (data.label_column): leave "
                        "the labels file \"%s\" out",
                        spec->inputs, spec->labels);
+    if (spec->is_unlabelled && !spec->known)
+        return err_set(why, ERR_INPUT,
+                       "%s: is a CSV, but the training part is none, which would say what its "
+                       "columns mean; expected the training part's format",
+                       spec->inputs);
     int rc = 0;
     if (!spec->known)
         rc = table_learn(spec->inputs, &spec->table, &out->table, why);
@@ -114,6 +119,10 @@ int samples_open(const struct samples_spec *spec, struct rows_place *place, stru
 {
     *out = (struct samples){0};
     int rc = open_any(spec, place, out, why);
+    if (rc == 0 && spec->is_unlabelled) {
+        rows_close(out->labels); /* parts may hold some */
+        out->labels = NULL;
+    }
     if (rc == 0 && out->labels && rows_form(out->labels)->count != rows_form(out->inputs)->count)
         rc =
             err_set(why, ERR_INPUT, "%s holds %" PRIu64 " samples, but %s holds %" PRIu64 " labels",

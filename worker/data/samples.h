@@ -26,7 +26,7 @@ struct samples {
 struct samples_spec {
     enum data_format format;
     const char *inputs, *labels; /* paths; labels "" when there is no such file */
-    bool is_unlabelled;          /* a CSV: no label is read, its column may be missing */
+    bool is_unlabelled;          /* labels are left alone, if there are any; a CSV needs known */
     struct table_options table;  /* for a CSV */
     const struct table *known;   /* the training file's table, or NULL: learn it from this file */
 };
