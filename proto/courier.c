@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include "common/log.h"
 
-enum { ARENA_FIRST_BYTES = 4096, ARENA_LIMIT_BYTES = 256 << 20 };
+enum { ARENA_FIRST_BYTES = 4096, ARENA_LIMIT_BYTES = 256 << 20, REFUSALS_A_CALL_MAX = 64 };
 
 struct courier {
     struct arena *in, *out;
@@ -61,7 +61,8 @@ static void refuse(struct courier *courier, struct letter *letter, const char *t
 
 int courier_receive(struct courier *courier, struct channel *channel, struct letter *letter_out)
 {
-    while (true) {
+    /* A flood of what is refused must not keep the loop from its tick. */
+    for (int i = 0; i < REFUSALS_A_CALL_MAX; i++) {
         struct err_msg why = {0};
         *letter_out = (struct letter){0};
         int err = channel_receive(channel, &letter_out->frame);
@@ -79,6 +80,7 @@ int courier_receive(struct courier *courier, struct channel *channel, struct let
         else
             return 0;
     }
+    return ERR_AGAIN;
 }
 
 void letter_release(struct letter *letter)

@@ -170,7 +170,8 @@ static void take_lane(struct coordinator *c, uint64_t now_ms, const struct membe
 static void take_digest(struct coordinator *c, struct member *member, const struct message *msg,
                         struct outbox *out)
 {
-    if (member->has_finished || msg->digest.step != c->view.step_count)
+    if (c->view.number == 0 || member->who.party != PARTY_WORKER || member->has_finished ||
+        msg->digest.step != c->view.step_count)
         return;
     member->has_finished = true;
     if (c->digest_count++ == 0)
@@ -227,16 +228,21 @@ static int decide_steps(struct coordinator *c, struct outbox *out)
     return 0;
 }
 
-static void send_views(struct coordinator *c, struct outbox *out)
+/* A worker made the layout and needs none. */
+static void send_view(struct coordinator *c, struct address to, struct outbox *out)
 {
     struct message msg = message_of(c, MSG_VIEW);
     msg.view_body = c->view;
-    outbox_put(out, (struct address){PARTY_STORE, c->spec.store_incarnation}, &msg);
-    for (size_t i = 0; i < c->members.count; i++) {
-        bool is_worker = c->members.items[i].who.party == PARTY_WORKER;
-        msg.view_body.layout = is_worker ? NULL : c->layout;
-        outbox_put(out, c->members.items[i].who, &msg);
-    }
+    if (to.party == PARTY_WORKER)
+        msg.view_body.layout = NULL;
+    outbox_put(out, to, &msg);
+}
+
+static void send_views(struct coordinator *c, struct outbox *out)
+{
+    send_view(c, (struct address){PARTY_STORE, c->spec.store_incarnation}, out);
+    for (size_t i = 0; i < c->members.count; i++)
+        send_view(c, c->members.items[i].who, out);
 }
 
 static void begin_training(struct coordinator *c, uint64_t now_ms, struct outbox *out)
@@ -265,13 +271,23 @@ static void begin_training(struct coordinator *c, uint64_t now_ms, struct outbox
     send_views(c, out);
 }
 
-/* The first worker's word on model and data is what the others are held to. */
+static bool has_worker(const struct coordinator *c)
+{
+    for (size_t i = 0; i < c->members.count; i++)
+        if (c->members.items[i].who.party == PARTY_WORKER)
+            return true;
+    return false;
+}
+
+/* What the first worker to be admitted says of model and data is what the others are held to. */
 static int adopt_model(struct coordinator *c, const struct hello *hello, struct err_msg *why)
 {
     if (hello->layout == NULL || hello->train_count == 0)
         return err_set(why, ERR_REFUSED, "a worker must say its model and its samples");
-    if (c->layout != NULL)
+    if (has_worker(c))
         return 0;
+    layout_destroy(c->layout); /* of one that was refused */
+    c->layout = NULL;
     c->batching = (struct batching){.seed = c->spec.settings->job.seed,
                                     .sample_count = hello->train_count,
                                     .batch = c->spec.settings->job.batch,
@@ -285,6 +301,11 @@ static int check_model(const struct coordinator *c, const struct hello *hello,
                        struct err_msg *why)
 {
     char mine[HEX_BYTES], theirs[HEX_BYTES];
+    if (hello->layout->block_bytes != c->layout->block_bytes)
+        return err_set(why, ERR_REFUSED,
+                       "its exchange.block_bytes is %" PRIu32 ", the coordinator's %" PRIu32
+                       ": give all processes the same file and the same --set",
+                       hello->layout->block_bytes, c->layout->block_bytes);
     if (layout_digest(c->layout, mine) != 0 || layout_digest(hello->layout, theirs) != 0)
         return err_set(why, ERR_NOMEM, "no memory for a digest");
     if (strcmp(mine, theirs) != 0)
@@ -311,6 +332,11 @@ static int check_hello(struct coordinator *c, struct address from, const struct 
                        hello->fingerprint, c->spec.fingerprint);
     if (c->view.number != 0)
         return err_set(why, ERR_REFUSED, "the run has begun; all its places are taken");
+    if (from.party == PARTY_SHARD && hello->shard_count != c->spec.settings->cluster.shards)
+        return err_set(why, ERR_REFUSED,
+                       "it runs %" PRIu32 " shards, cluster.shards is %" PRIu32
+                       " for the coordinator: give all processes the same file and the same --set",
+                       hello->shard_count, c->spec.settings->cluster.shards);
     if (from.party != PARTY_WORKER)
         return 0;
     int err = adopt_model(c, hello, why);
@@ -330,7 +356,10 @@ static void take_hello(struct coordinator *c, uint64_t now_ms, struct address fr
     struct member *member = members_find(&c->members, from);
     struct err_msg why = {0};
     if (member != NULL) { /* asked again: it has not heard us yet */
+        member->heard_ms = now_ms;
         welcome(c, member, out);
+        if (c->view.number != 0)
+            send_view(c, from, out);
         return;
     }
     if (check_hello(c, from, &msg->hello, &why) != 0 ||
@@ -340,7 +369,8 @@ static void take_hello(struct coordinator *c, uint64_t now_ms, struct address fr
     }
     member->heard_ms = now_ms;
     welcome(c, member, out);
-    log_event(LOG_INFO, "joined", "party=%c rank=%" PRIu32 " shard=%" PRIu32 " host=%s pid=%" PRIu32,
+    log_event(LOG_INFO, "joined",
+              "party=%c rank=%" PRIu32 " shard=%" PRIu32 " host=%s pid=%" PRIu32,
               (char)from.party, member->rank, member->hello.shard_idx, member->hello.host,
               member->hello.pid);
     if (members_complete(&c->members, c->spec.settings))
@@ -380,7 +410,6 @@ static void hear_member(struct coordinator *c, uint64_t now_ms, struct member *m
         take_late(c, msg, out);
         break;
     case MSG_BYE:
-        member->is_gone = true;
         member_text(member, who, sizeof(who));
         fail(c, out, "%s gave up: %.300s", who, msg->outcome.text);
         break;
@@ -404,21 +433,41 @@ static void watch_members(struct coordinator *c, uint64_t now_ms, struct outbox 
     }
 }
 
-/* Names the first lane that is missing and its worker, or the shards when all lanes are in. */
+/* A shard that, by its last beat, has a block of an earlier version; NULL when there is none. */
+static const struct member *shard_behind(const struct coordinator *c, uint64_t version)
+{
+    for (size_t i = 0; i < c->members.count; i++) {
+        const struct member *m = &c->members.items[i];
+        if (m->who.party == PARTY_SHARD && m->beat.block_count > 0 && m->beat.step < version)
+            return m;
+    }
+    return NULL;
+}
+
+/* Names what is missing at the end, else the shard that is behind all lanes, else the first lane
+ * that is missing and its worker. */
 static void fail_step(struct coordinator *c, double limit_s, struct outbox *out)
 {
     struct tracked now = track(c, 0);
-    uint32_t lane = tracker_missing_lane(c->tracker);
-    if (now.step == c->view.step_count || lane == c->view.lane_count) {
-        fail(c, out, "no end of step %" PRIu64 " for %.0f s (cluster.answer_s): evaluation %s, "
-             "digests %zu, last checkpoint %s", now.step, limit_s,
-             now.has_final_eval ? "done" : "missing", c->digest_count,
-             c->has_final_checkpoint ? "written" : "missing");
+    const struct member *m = shard_behind(c, now.step);
+    char who[160];
+    if (m != NULL) {
+        member_text(m, who, sizeof(who));
+        fail(c, out, "step %" PRIu64 " has waited %.0f s (cluster.answer_s) for %s, whose weights "
+             "are still those of step %" PRIu64 ": a slow disk for checkpoints or a broken "
+             "connection may be why", now.step, limit_s, who, m->beat.step);
         return;
     }
+    if (now.step == c->view.step_count) {
+        fail(c, out, "all %" PRIu64 " steps are done, but for %.0f s (cluster.answer_s) nothing "
+             "came of what is missing: evaluation %s, digests of the weights from %zu workers, "
+             "last checkpoint %s", now.step, limit_s, now.has_final_eval ? "done" : "missing",
+             c->digest_count, c->has_final_checkpoint ? "written" : "missing");
+        return;
+    }
+    uint32_t lane = tracker_missing_lane(c->tracker);
     uint64_t id = c->view.workers[c->view.lane_worker[lane]].incarnation;
-    const struct member *m = members_find(&c->members, (struct address){PARTY_WORKER, id});
-    char who[160];
+    m = members_find(&c->members, (struct address){PARTY_WORKER, id});
     member_text(m, who, sizeof(who));
     fail(c, out, "step %" PRIu64 " has waited %.0f s (cluster.answer_s) for lane %" PRIu32
          " of %s", now.step, limit_s, lane, who);

@@ -46,7 +46,7 @@ struct progress {
     uint64_t step, step_count, start_step; /* steps done, of how many, since which */
     uint64_t epoch_steps;                  /* 0 before the view */
     double loss;                           /* of the last steps; NaN before the first */
-    double train_loss;                     /* mean over the last whole epoch, or what there is */
+    double train_loss;                     /* mean over the epoch in work, or the last one */
     double test_loss, test_accuracy;       /* of the last evaluation; NaN before it */
     double samples_per_s;                  /* over the last seconds */
     double mean_samples_per_s;             /* since the first step */

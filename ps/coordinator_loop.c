@@ -91,7 +91,7 @@ static int turn(struct coordinator_loop *loop, struct err_msg *why)
     if (err == 0)
         err = hear(loop);
     if (err != 0)
-        return err_prefix(why, err, "the coordinator's socket failed: %s ", err_text(err));
+        return err_set(why, err, "the coordinator's socket failed: %s", err_text(err));
     if (*loop->spec->is_asked_to_stop)
         coordinator_stop(loop->spec->coordinator, &loop->out);
     coordinator_step(loop->spec->coordinator, clock_now_ms(), (struct address){0}, NULL,

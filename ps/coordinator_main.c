@@ -1,4 +1,4 @@
-/* talweg-coordinator - knows who is there, deals lanes and blocks, keeps checkpoints and metrics. */
+/* talweg-coordinator - knows who is there, deals lanes and blocks, keeps checkpoints, metrics. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>

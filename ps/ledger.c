@@ -11,9 +11,15 @@ struct row {
     bool *is_noted;            /* [lane_count] */
 };
 
+enum { CLOSED_MAX = 16 };
+
 struct ledger {
     uint32_t lane_count;
-    struct row rows[LEDGER_STEPS_MAX];
+    struct row *rows;
+    size_t row_count;
+    uint64_t closed[CLOSED_MAX]; /* ring: the steps closed last, so that a late duplicate of one
+                                    opens no row that nobody would ever close */
+    size_t closed_count;
 };
 
 int ledger_create(uint32_t lane_count, struct ledger **ledger_out)
@@ -22,14 +28,6 @@ int ledger_create(uint32_t lane_count, struct ledger **ledger_out)
     if (ledger == NULL)
         return ERR_NOMEM;
     ledger->lane_count = lane_count;
-    for (size_t i = 0; i < LEDGER_STEPS_MAX; i++) {
-        ledger->rows[i].lanes = calloc(lane_count, sizeof(struct lane_result));
-        ledger->rows[i].is_noted = calloc(lane_count, sizeof(bool));
-        if (ledger->rows[i].lanes == NULL || ledger->rows[i].is_noted == NULL) {
-            ledger_destroy(ledger);
-            return ERR_NOMEM;
-        }
-    }
     *ledger_out = ledger;
     return 0;
 }
@@ -38,45 +36,77 @@ void ledger_destroy(struct ledger *ledger)
 {
     if (ledger == NULL)
         return;
-    for (size_t i = 0; i < LEDGER_STEPS_MAX; i++) {
+    for (size_t i = 0; i < ledger->row_count; i++) {
         free(ledger->rows[i].lanes);
         free(ledger->rows[i].is_noted);
     }
+    free(ledger->rows);
     free(ledger);
 }
 
 static struct row *find(const struct ledger *ledger, uint64_t step)
 {
-    for (size_t i = 0; i < LEDGER_STEPS_MAX; i++)
+    for (size_t i = 0; i < ledger->row_count; i++)
         if (ledger->rows[i].is_used && ledger->rows[i].step == step)
-            return (struct row *)&ledger->rows[i];
+            return &ledger->rows[i];
     return NULL;
 }
 
-static struct row *open_row(struct ledger *ledger, uint64_t step)
+static bool is_closed(const struct ledger *ledger, uint64_t step)
 {
-    for (size_t i = 0; i < LEDGER_STEPS_MAX; i++) {
-        struct row *row = &ledger->rows[i];
-        if (row->is_used)
-            continue;
-        row->is_used = true;
-        row->step = step;
-        row->noted_count = 0;
-        for (uint32_t lane = 0; lane < ledger->lane_count; lane++)
-            row->is_noted[lane] = false;
-        return row;
+    size_t kept = ledger->closed_count < CLOSED_MAX ? ledger->closed_count : CLOSED_MAX;
+    for (size_t i = 0; i < kept; i++)
+        if (ledger->closed[i] == step)
+            return true;
+    return false;
+}
+
+static int add_row(struct ledger *ledger)
+{
+    if (ledger->row_count == LEDGER_STEPS_MAX)
+        return ERR_FULL;
+    struct row *rows = realloc(ledger->rows, (ledger->row_count + 1) * sizeof(*rows));
+    if (rows == NULL)
+        return ERR_NOMEM;
+    ledger->rows = rows;
+    struct row row = {.lanes = calloc(ledger->lane_count, sizeof(*row.lanes)),
+                      .is_noted = calloc(ledger->lane_count, sizeof(*row.is_noted))};
+    if (row.lanes == NULL || row.is_noted == NULL) {
+        free(row.lanes);
+        free(row.is_noted);
+        return ERR_NOMEM;
     }
-    return NULL;
+    rows[ledger->row_count++] = row;
+    return 0;
+}
+
+static int open_row(struct ledger *ledger, uint64_t step, struct row **row_out)
+{
+    size_t idx = 0;
+    while (idx < ledger->row_count && ledger->rows[idx].is_used)
+        idx++;
+    int err = idx < ledger->row_count ? 0 : add_row(ledger);
+    if (err != 0)
+        return err;
+    struct row *row = &ledger->rows[idx];
+    row->is_used = true;
+    row->step = step;
+    row->noted_count = 0;
+    for (uint32_t lane = 0; lane < ledger->lane_count; lane++)
+        row->is_noted[lane] = false;
+    *row_out = row;
+    return 0;
 }
 
 int ledger_note(struct ledger *ledger, const struct lane_result *result)
 {
     assert(result->lane < ledger->lane_count);
+    if (is_closed(ledger, result->step))
+        return 0;
     struct row *row = find(ledger, result->step);
-    if (row == NULL)
-        row = open_row(ledger, result->step);
-    if (row == NULL)
-        return ERR_FULL;
+    int err = row != NULL ? 0 : open_row(ledger, result->step, &row);
+    if (err != 0)
+        return err;
     if (row->is_noted[result->lane])
         return 0;
     row->is_noted[result->lane] = true;
@@ -85,7 +115,7 @@ int ledger_note(struct ledger *ledger, const struct lane_result *result)
     return 0;
 }
 
-static bool close_row(const struct ledger *ledger, struct row *row, struct step_total *total_out)
+static bool close_row(struct ledger *ledger, struct row *row, struct step_total *total_out)
 {
     if (row == NULL || row->noted_count < ledger->lane_count)
         return false;
@@ -96,6 +126,7 @@ static bool close_row(const struct ledger *ledger, struct row *row, struct step_
         total_out->sample_count += row->lanes[lane].sample_count;
     }
     row->is_used = false;
+    ledger->closed[ledger->closed_count++ % CLOSED_MAX] = row->step;
     return true;
 }
 
@@ -107,7 +138,7 @@ bool ledger_close(struct ledger *ledger, uint64_t step, struct step_total *total
 bool ledger_close_any(struct ledger *ledger, struct step_total *total_out)
 {
     struct row *lowest = NULL;
-    for (size_t i = 0; i < LEDGER_STEPS_MAX; i++) {
+    for (size_t i = 0; i < ledger->row_count; i++) {
         struct row *row = &ledger->rows[i];
         if (row->is_used && row->noted_count == ledger->lane_count &&
             (lowest == NULL || row->step < lowest->step))

@@ -7,14 +7,16 @@
  * loss has the same bits in every run.
  *
  * Owner:    the coordinator: one ledger for training, one for evaluation.  Thread: its loop's.
- * Memory:   LEDGER_STEPS_MAX rows of lane results, taken at creation.
+ * Memory:   a row of lane results for each step that some lanes have reported and others not; rows
+ *           are kept and used again.  Workers report past each other by as much as their links
+ *           differ in delay, so the number of rows follows that, up to LEDGER_STEPS_MAX.
  * Surprise: none.
  */
 #include <stdbool.h>
 #include "common/err.h"
 #include "proto/message.h"
 
-enum { LEDGER_STEPS_MAX = 8 };
+enum { LEDGER_STEPS_MAX = 65536 };
 
 struct ledger;
 
@@ -27,8 +29,8 @@ struct step_total {
 MUST_USE int ledger_create(uint32_t lane_count, struct ledger **ledger_out);
 void ledger_destroy(struct ledger *ledger);
 
-/* Notes one lane's result; the same lane twice counts once.  ERR_FULL when LEDGER_STEPS_MAX other
- * steps are unfinished. */
+/* Notes one lane's result; the same lane twice counts once, also after its step was closed (of the
+ * last LEDGER_STEPS_MAX).  ERR_FULL when as many other steps are unfinished. */
 MUST_USE int ledger_note(struct ledger *ledger, const struct lane_result *result);
 
 /* True, with the total, when all lanes of `step` are in; the row is then free again. */

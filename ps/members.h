@@ -16,9 +16,7 @@ struct member {
     struct address who;
     uint32_t rank;       /* of its process among those of its role */
     struct hello hello;  /* layout is not kept */
-    char layout_digest[HEX_BYTES]; /* a worker's */
     uint64_t heard_ms;   /* when last */
-    bool is_gone;        /* has said goodbye */
     bool has_finished;   /* a worker: its digest of the final weights is in */
     struct beat beat;    /* newest */
     struct beat earlier; /* the one that rates are reckoned from */

@@ -209,7 +209,7 @@ static void take_push(struct shard *shard, struct address from, const struct mes
     }
     if (!lane_node_is_valid(node, shard->batching.lane_count) ||
         msg->payload->size_bytes != shard_block_bytes(block) || msg->key.step > block->version ||
-        block->version >= shard->step_count) {
+        msg->key.step >= shard->step_count) {
         snprintf(text, sizeof(text),
                  "push of block %" PRIu32 " step %" PRIu64 " lanes %" PRIu32 "..%" PRIu32
                  " of %zu bytes; expected step %" PRIu64 ", an aligned run of %" PRIu32
@@ -282,6 +282,7 @@ static void take_state(struct shard *shard, uint64_t now_ms, const struct messag
                 out);
         return;
     }
+    shard->fetch_ms = now_ms; /* blocks are coming: what is still missing is on its way */
     make_ready(shard, block, out);
     if (shard->ready_count % FETCHES_IN_FLIGHT == 0)
         ask_blocks(shard, now_ms, out);
@@ -374,7 +375,7 @@ static void take_view(struct shard *shard, uint64_t now_ms, const struct message
 {
     if (shard->view != 0)
         return; /* sent twice */
-    if (msg->view_body.layout == NULL ||
+    if (msg->view_body.layout == NULL || msg->view_body.train_count == 0 ||
         msg->view_body.lane_count != shard->spec.settings->job.lanes) {
         give_up(shard, ERR_PROTO, "the coordinator's view does not fit this job", out);
         return;
@@ -388,7 +389,8 @@ static void take_view(struct shard *shard, uint64_t now_ms, const struct message
                 out);
         return;
     }
-    log_event(LOG_INFO, "view", "shard=%" PRIu32 " view=%" PRIu32 " blocks=%zu bytes=%zu step=%" PRIu64,
+    log_event(LOG_INFO, "view",
+              "shard=%" PRIu32 " view=%" PRIu32 " blocks=%zu bytes=%zu step=%" PRIu64,
               shard->spec.hello.shard_idx, shard->view, shard->block_count, shard->state_bytes,
               shard->start_step);
     fill_blocks(shard, msg->view_body.is_restored, now_ms, out);
@@ -453,7 +455,8 @@ static void hear_coordinator(struct shard *shard, uint64_t now_ms, const struct 
     shard->heard_ms = now_ms;
     switch (msg->kind) {
     case MSG_WELCOME:
-        shard->run = msg->run;
+        if (shard->view == 0)
+            shard->run = msg->run;
         break;
     case MSG_VIEW:
         take_view(shard, now_ms, msg, out);

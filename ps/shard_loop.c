@@ -56,7 +56,9 @@ static int flush(struct shard_loop *loop, struct err_msg *why)
     if (err == 0 && outbox_failed(&loop->out))
         err = ERR_NOMEM;
     outbox_clear(&loop->out);
-    return err == 0 ? 0 : err_prefix(why, err, "cannot send: %s ", err_text(err));
+    if (err != 0 && why->text[0] == 0)
+        err_set(why, err, "cannot send: %s", err_text(err));
+    return err;
 }
 
 /* Who speaks on a channel: on ours, only workers; on the others, whom we connected to. */
@@ -109,8 +111,10 @@ static int run(struct shard_loop *loop, struct outcome *end, struct err_msg *why
         }
         if (err == 0)
             err = transport_wait(loop->channels, loop->channel_count, -1, TICK_MS, &ready);
-        for (size_t i = 0; i < loop->channel_count && err == 0; i++)
-            err = hear(loop, i, why);
+        size_t count = loop->channel_count; /* a view may add one, not waited for yet */
+        for (size_t i = 0; i < count && err == 0; i++)
+            if (channel_is_ready(loop->channels[i]))
+                err = hear(loop, i, why);
     }
     return err;
 }

@@ -75,7 +75,7 @@ static bool server_row(const struct coordinator *coordinator, uint32_t rank, uin
 {
     const struct members *members = coordinator_members(coordinator);
     const struct member *last = NULL;
-    uint64_t shards = 0, blocks = 0, bytes = 0, heard_ms = 0;
+    uint64_t shards = 0, blocks = 0, bytes = 0, heard_ms = 0, step = UINT64_MAX;
     double pushes = 0.0, in = 0.0, out = 0.0;
     for (size_t i = 0; i < members->count; i++) {
         const struct member *m = &members->items[i];
@@ -85,6 +85,8 @@ static bool server_row(const struct coordinator *coordinator, uint32_t rank, uin
         shards++;
         blocks += m->beat.block_count;
         bytes += m->beat.held_bytes;
+        if (m->beat.block_count > 0 && m->beat.step < step)
+            step = m->beat.step;
         pushes += member_rate(m, m->beat.push_count, m->earlier.push_count);
         in += member_rate(m, m->beat.bytes_in, m->earlier.bytes_in);
         out += member_rate(m, m->beat.bytes_out, m->earlier.bytes_out);
@@ -100,7 +102,7 @@ static bool server_row(const struct coordinator *coordinator, uint32_t rank, uin
     put_whole(row, "shards", shards);
     put_whole(row, "blocks", blocks);
     put_whole(row, "bytes", bytes);
-    put_whole(row, "step", last->beat.step);
+    put_whole(row, "step", step == UINT64_MAX ? 0 : step);
     put_real(row, "pushes_per_s", pushes);
     put_real(row, "bytes_in_per_s", in);
     put_real(row, "bytes_out_per_s", out);
@@ -111,7 +113,9 @@ static bool server_row(const struct coordinator *coordinator, uint32_t rank, uin
 
 static void append(struct row *list, struct row *row)
 {
-    int err = row->err != 0 ? row->err : document_append(list->object, row->object);
+    int err = document_append(list->object, row->object);
+    if (row->err != 0)
+        err = row->err;
     if (list->err == 0)
         list->err = err;
 }

@@ -34,7 +34,7 @@ struct store {
     struct store_spec spec;
     char *out_dir;
     char tag[TAG_BYTES];
-    char fingerprint[CHECKPOINT_TEXT_BYTES];
+    char fingerprint[SETTINGS_RESUME_BYTES];
     struct checkpoint_reader *resumed; /* NULL: the run starts anew */
     char resume_path[PATH_MAX];
 
@@ -438,15 +438,7 @@ static int open_resumed(struct store *store, const char *dir, struct err_msg *wh
     int err = checkpoint_latest(dir, store->resume_path, why);
     if (err == 0)
         err = checkpoint_open(store->resume_path, &store->resumed, why);
-    if (err != 0)
-        return err;
-    const struct checkpoint_info *info = checkpoint_info(store->resumed);
-    if (strcmp(info->fingerprint, store->fingerprint) != 0)
-        return err_set(why, ERR_INPUT,
-                       "%s: was written under other settings of job, data, model or optimizer "
-                       "(fingerprint %.12s; this job's is %.12s)",
-                       store->resume_path, info->fingerprint, store->fingerprint);
-    return 0;
+    return err != 0 ? err : checkpoint_check_settings(store->resumed, store->fingerprint, why);
 }
 
 static int prepare(struct store *store, struct err_msg *why)
@@ -456,7 +448,7 @@ static int prepare(struct store *store, struct err_msg *why)
     store->waiting = calloc(WAITING_MAX, sizeof(*store->waiting));
     if (store->out_dir == NULL || store->waiting == NULL ||
         buffer_pool_create(spec->held_bytes, &store->pool) != 0 ||
-        settings_fingerprint(spec->settings, store->fingerprint) != 0)
+        settings_resume_fingerprint(spec->settings, store->fingerprint) != 0)
         return err_set(why, ERR_NOMEM, "no memory for the store of checkpoints");
     int err = prepare_folder(store->out_dir, why);
     if (err == 0)

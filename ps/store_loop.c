@@ -65,7 +65,8 @@ static int run(struct store_loop *loop)
         struct ready ready;
         err = transport_wait(loop->channels, CHANNELS, -1, TICK_MS, &ready);
         for (size_t i = 0; i < CHANNELS && err == 0; i++)
-            err = hear(loop, i);
+            if (channel_is_ready(loop->channels[i]))
+                err = hear(loop, i);
         if (err == 0) {
             store_step(loop->spec.store, clock_now_ms(), (struct address){0}, NULL, &loop->out);
             err = flush(loop);
