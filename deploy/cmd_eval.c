@@ -97,7 +97,8 @@ static int print_json(const struct trained *trained, double loss, double accurac
 {
     struct document *result = document_object();
     char *text = NULL;
-    if (result && document_put(result, "checkpoint", document_text(trained->checkpoint_path)) == 0 &&
+    if (result &&
+        document_put(result, "checkpoint", document_text(trained->checkpoint_path)) == 0 &&
         document_put(result, "step", document_whole((int64_t)trained->checkpoint.step)) == 0 &&
         document_put(result, "digest", document_text(trained->checkpoint.digest)) == 0 &&
         document_put(result, "samples", document_whole((int64_t)count)) == 0 &&

@@ -79,8 +79,8 @@ static void print_head(const struct document *status, FILE *out)
     snprintf(state.phase, sizeof(state.phase), "%s", status_text(status, "phase", "?"));
     progress_format(&state, 0, false, line, sizeof(line));
     const char *job = status_text(status, "job", "");
-    fprintf(out, "%s%s%s%s", job, *job ? ": " : "", is_phase(status, "training") ? "training  " : "",
-            line);
+    fprintf(out, "%s%s%s%s", job, *job ? ": " : "",
+            is_phase(status, "training") ? "training  " : "", line);
     if (isfinite(state.epoch))
         fprintf(out, "  epoch %.2f", state.epoch);
     double accuracy = status_real(status, "test_accuracy", NAN);
@@ -89,7 +89,7 @@ static void print_head(const struct document *status, FILE *out)
     fputc('\n', out);
     const char *missing = status_text(status, "waiting_for", "");
     if (*missing)
-        fprintf(out, "waiting for %s\n", missing);
+        fprintf(out, "%s\n", missing);
     const char *error = status_text(status, "error", "");
     if (*error && !is_phase(status, "failed"))
         fprintf(out, "%s\n", error);

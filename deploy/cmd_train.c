@@ -32,10 +32,10 @@ struct watch {
     struct progress_bar bar;
     bool is_quiet;
     int signal_fd;
-    int stop_signal;          /* the one that asked to stop; 0: none */
-    bool is_asked;            /* a status is on its way */
-    uint64_t ask_ms;          /* when to ask (again) */
-    uint64_t step;            /* the last one heard of */
+    int stop_signal; /* the one that asked to stop; 0: none */
+    bool is_asked;   /* a status is on its way */
+    uint64_t ask_ms; /* when to ask (again) */
+    uint64_t step;   /* the last one heard of */
 };
 
 static const struct argp_option option_list[] = {
@@ -155,7 +155,9 @@ static void show(struct watch *watch, const struct document *status, uint64_t no
         .samples_per_s = status_real(status, "samples_per_s", -1),
         .left_s = status_real(status, "left_s", -1),
     };
-    snprintf(state.phase, sizeof(state.phase), "%s", status_text(status, "phase", ""));
+    const char *missing = status_text(status, "waiting_for", "");
+    snprintf(state.phase, sizeof(state.phase), "%s%s%s", status_text(status, "phase", ""),
+             *missing ? ": " : "", missing);
     if (state.step && state.epoch > 0)
         state.epoch_count = state.epoch * (double)state.step_count / (double)state.step;
     watch->step = state.step;
@@ -243,56 +245,72 @@ static int print_json(const struct document *summary)
     return EXIT_FINE;
 }
 
-/* What status will say of a run whose coordinator could not say it itself. */
+/* What status will say of a run whose coordinator could not say it itself, or knew less. */
 static void leave_failure(const struct run_folder *folder, const struct watch *watch,
-                          const char *sentence)
+                          struct document *summary, const char *sentence)
 {
+    struct document *made = summary ? NULL : document_object();
+    struct document *left = summary ? summary : made;
+    struct err_msg why;
     char path[PATH_MAX];
     run_folder_path(folder, path, "summary.json");
-    if (access(path, F_OK) == 0)
-        return;
-    struct document *summary = document_object();
-    if (summary && document_put(summary, "phase", document_text("failed")) == 0 &&
-        document_put(summary, "error", document_text(sentence)) == 0 &&
-        document_put(summary, "steps", document_whole((int64_t)watch->step)) == 0) {
-        struct err_msg why;
-        if (document_save(summary, path, &why) < 0)
-            complain(why.text);
-    }
-    document_destroy(summary);
+    if (made && document_put(made, "steps", document_whole((int64_t)watch->step)) < 0)
+        complain(err_text(ERR_NOMEM));
+    if (left && document_put(left, "phase", document_text("failed")) == 0 &&
+        document_put(left, "error", document_text(sentence)) == 0 &&
+        document_save(left, path, &why) < 0)
+        complain(why.text);
+    document_destroy(made);
 }
 
+static int conclude_failed(const struct watch *watch, const struct run_folder *folder,
+                           const char *blame)
+{
+    char path[PATH_MAX];
+    complain(blame);
+    run_folder_path(folder, path, "log");
+    fprintf(stderr, "talweg train: the run ended at step %" PRIu64 "; logs are in %s\n",
+            watch->step, path);
+    return watch->stop_signal ? EXIT_SIGNAL + watch->stop_signal : EXIT_FAILED;
+}
+
+static int conclude_well(const struct document *summary, const struct run_folder *folder,
+                         const struct train_options *options)
+{
+    if (options->has_json)
+        return print_json(summary);
+    print_summary(summary, folder);
+    return EXIT_FINE;
+}
+
+/* How it ended, and why: what the coordinator put into summary.json, unless a process failed of
+ * which the coordinator knows the silence only. */
 static int conclude(const struct watch *watch, const struct run_folder *folder,
                     const struct train_options *options)
 {
     char blame[1536], path[PATH_MAX];
     struct err_msg why = {0};
-    if (cluster_blame(watch->cluster, blame, sizeof(blame))) {
-        complain(blame);
-        run_folder_path(folder, path, "log");
-        fprintf(stderr, "talweg train: the run ended at step %" PRIu64 "; logs are in %s\n",
-                watch->step, path);
-        leave_failure(folder, watch, blame);
-        return watch->stop_signal ? EXIT_SIGNAL + watch->stop_signal : EXIT_FAILED;
-    }
-    if (watch->stop_signal && cluster_phase(watch->cluster) == CLUSTER_KILLING) {
-        complain("killed");
-        return EXIT_SIGNAL + watch->stop_signal;
-    }
     struct document *summary = NULL;
+    int exit_code;
     run_folder_path(folder, path, "summary.json");
-    if (document_load(path, &summary, &why) < 0)
-        return complain(why.text);
-    int exit_code = EXIT_FINE;
-    bool is_finished = strcmp(status_text(summary, "phase", ""), "finished") == 0;
-    if (watch->stop_signal && !is_finished) {
+    int code = document_load(path, &summary, &why);
+    const char *phase = status_text(summary, "phase", "");
+    bool has_failed = cluster_blame(watch->cluster, blame, sizeof(blame));
+    if (watch->stop_signal && strcmp(phase, "stopped") == 0) {
         fprintf(stderr, "talweg train: stopped at step %" PRIu64 "; `--resume %s` goes on\n",
                 status_whole(summary, "steps"), folder->out);
         exit_code = EXIT_SIGNAL + watch->stop_signal;
-    } else if (options->has_json) {
-        exit_code = print_json(summary);
+    } else if (has_failed) {
+        const char *error = status_text(summary, "error", "");
+        if (*error && cluster_has_ended_itself(watch->cluster))
+            snprintf(blame, sizeof(blame), "%s", error);
+        exit_code = conclude_failed(watch, folder, blame);
+        leave_failure(folder, watch, summary, blame);
+    } else if (watch->stop_signal && code < 0) {
+        complain("killed");
+        exit_code = EXIT_SIGNAL + watch->stop_signal;
     } else {
-        print_summary(summary, folder);
+        exit_code = code < 0 ? complain(why.text) : conclude_well(summary, folder, options);
     }
     document_destroy(summary);
     return exit_code;
@@ -320,8 +338,8 @@ static int run(const struct train_options *options, const struct settings *setti
     }
     if (cluster_start(&spec, &watch.cluster, &why) < 0)
         return complain(why.text);
-    int exit_code = watch_run(&watch, &why) < 0 ? complain(why.text)
-                                                : conclude(&watch, folder, options);
+    int exit_code =
+        watch_run(&watch, &why) < 0 ? complain(why.text) : conclude(&watch, folder, options);
     cluster_destroy(watch.cluster);
     close(watch.signal_fd);
     return exit_code;

@@ -19,6 +19,8 @@ struct cluster {
     enum cluster_phase phase;
     uint64_t deadline_ms; /* of the phase; 0: none */
     char endpoint[PATH_MAX + 8];
+    bool has_stopped;           /* the coordinator was asked to stop */
+    bool has_ended_itself;      /* the coordinator failed, and not because it was told to end */
     const struct child *failed; /* the one to blame; NULL: none */
 };
 
@@ -147,6 +149,8 @@ int cluster_start(const struct cluster_spec *spec, struct cluster **cluster_out,
         return err_set(why, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
     snprintf(cluster->endpoint, sizeof(cluster->endpoint), "ipc://%s/coordinator",
              spec->folder->sockets);
+    /* OpenBLAS would start threads, with buffers, as it is loaded; workers have their own. */
+    setenv("OPENBLAS_NUM_THREADS", "1", 1);
     size_t count = 1 + (size_t)spec->server_count + spec->worker_count;
     int code = children_create(count, &cluster->children);
     if (code < 0)
@@ -199,9 +203,15 @@ static void note_end(struct cluster *cluster, const struct child *child, uint64_
 {
     bool is_coordinator = child == children_at(cluster->children, COORDINATOR_IDX);
     bool is_expected = cluster->phase == CLUSTER_ENDING || cluster->phase == CLUSTER_KILLING;
-    if (!child_is_fine(child) && !is_expected) {
+    /* Stopped as asked, every role ends with the code of a job that is not done. */
+    bool is_stopped = cluster->has_stopped && !WIFSIGNALED(child->wait_status);
+    if (is_stopped && !child_is_fine(child) && explains_more(cluster, child))
+        cluster->failed = child;
+    if (!child_is_fine(child) && !is_expected && !is_stopped) {
         if (explains_more(cluster, child))
             cluster->failed = child;
+        if (is_coordinator)
+            cluster->has_ended_itself = true;
         if (cluster->phase != CLUSTER_FAILING)
             enter(cluster, CLUSTER_FAILING, now_ms + SAY_WHY_MS);
     } else if (is_coordinator && cluster->phase <= CLUSTER_STOPPING) {
@@ -235,6 +245,7 @@ void cluster_interrupt(struct cluster *cluster)
 {
     if (cluster->phase == CLUSTER_RUNNING) {
         children_signal(cluster->children, COORDINATOR_IDX, SIGTERM);
+        cluster->has_stopped = true;
         enter(cluster, CLUSTER_STOPPING, 0);
     } else if (cluster->phase != CLUSTER_LEAVING) {
         children_signal_all(cluster->children, SIGKILL);
@@ -253,7 +264,12 @@ bool cluster_blame(const struct cluster *cluster, char *out, size_t out_bytes)
     if (!cluster->failed)
         return false;
     child_why(cluster->failed, why, sizeof(why));
-    snprintf(out, out_bytes, "%s (process %d) %s", cluster->failed->name,
-             (int)cluster->failed->pid, why);
+    snprintf(out, out_bytes, "%s (process %d) %s", cluster->failed->name, (int)cluster->failed->pid,
+             why);
     return true;
+}
+
+bool cluster_has_ended_itself(const struct cluster *cluster)
+{
+    return cluster->has_ended_itself && !WIFSIGNALED(cluster->failed->wait_status);
 }

@@ -60,4 +60,8 @@ enum cluster_phase cluster_phase(const struct cluster *cluster);
  * (Killed)".  False when all left in order. */
 bool cluster_blame(const struct cluster *cluster, char *out, size_t out_bytes);
 
+/* True when the coordinator gave the run up by itself, and nobody was killed: then its own sentence
+ * in summary.json says more. */
+bool cluster_has_ended_itself(const struct cluster *cluster);
+
 #endif

@@ -86,8 +86,9 @@ void progress_format(const struct progress_state *state, unsigned bar_cells, boo
     if (strcmp(state->phase, "training") != 0) {
         add(&text, "%s  ", state->phase);
     } else if (state->epoch_count > 0) {
-        double current = fmin(floor(state->epoch) + 1, ceil(state->epoch_count));
-        add(&text, "epoch %.0f/%.0f  ", current, ceil(state->epoch_count));
+        double epoch_count = ceil(state->epoch_count - 1e-6);
+        double current = fmin(floor(state->epoch) + 1, epoch_count);
+        add(&text, "epoch %.0f/%.0f  ", current, epoch_count);
     }
     double done = state->step_count ? (double)state->step / (double)state->step_count : 0;
     if (bar_cells)
@@ -135,7 +136,8 @@ static unsigned bar_cells_for(const struct progress_state *state, unsigned colum
     return room < BAR_CELLS_MAX ? (unsigned)room : BAR_CELLS_MAX;
 }
 
-void progress_show(struct progress_bar *progress, uint64_t now_ms, const struct progress_state *state)
+void progress_show(struct progress_bar *progress, uint64_t now_ms,
+                   const struct progress_state *state)
 {
     char line[PROGRESS_LINE_BYTES];
     if (progress->is_terminal) {

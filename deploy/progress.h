@@ -4,7 +4,7 @@
 /* progress - how far a run is, on one line that is drawn again and again on a terminal, or as one
  * line at a steady interval where there is none.
  *
- *   epoch 3/10  ━━━━━━━━━━━━━━───────  step 412/1200  loss 0.2314  41.2k samples/s  0:34 left
+ *   epoch 3/10  ━━━━──  step 412/1200  loss 0.2314  41.2k samples/s  0:34 left
  *
  * Owner:    `talweg train`, which gives the times.  Thread: one.
  * Memory:   none.
@@ -19,7 +19,7 @@ enum { PROGRESS_LINE_BYTES = 1024, PROGRESS_INTERVAL_MS = 5000 };
 
 /* What one line tells.  Numbers that are not known yet are negative or NaN. */
 struct progress_state {
-    char phase[24]; /* "training", ... */
+    char phase[128]; /* "training", "waiting: ...", ... */
     uint64_t step, step_count;
     double epoch, epoch_count; /* epochs done, of the whole job */
     double loss;               /* mean over the samples of the last step */
@@ -30,16 +30,17 @@ struct progress_state {
 struct progress_bar {
     FILE *out; /* borrowed */
     bool is_terminal, is_utf8;
-    bool is_drawn;           /* a line without its newline stands on the terminal */
-    uint64_t next_ms;        /* not a terminal: when the next line is due */
-    char last_phase[24];
+    bool is_drawn;    /* a line without its newline stands on the terminal */
+    uint64_t next_ms; /* not a terminal: when the next line is due */
+    char last_phase[128];
 };
 
 /* Looks at the terminal and the locale. */
 void progress_init(struct progress_bar *progress, FILE *out);
 
 /* Draws the line again, or prints one when it is due or the phase is new. */
-void progress_show(struct progress_bar *progress, uint64_t now_ms, const struct progress_state *state);
+void progress_show(struct progress_bar *progress, uint64_t now_ms,
+                   const struct progress_state *state);
 
 /* Leaves the last line on the terminal and ends it, so that others may print. */
 void progress_end(struct progress_bar *progress);

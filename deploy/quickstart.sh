@@ -34,7 +34,7 @@ if ! packages_install "${PACKAGES_DATA[@]}"; then
 fi
 
 . "$root/deploy/build.sh"
-talweg_build "$root" "$root/build" Release
+talweg_build "$root" "$root/build" Release all -DTALWEG_TESTS=OFF
 
 out=$root/build/quickstart
 echo "training $job: 2 servers, 4 workers, into $out"

@@ -57,8 +57,10 @@ static int take_lock(struct run_folder *folder, struct err_msg *why)
     if (flock(folder->lock_fd, LOCK_EX | LOCK_NB) == 0)
         return 0;
     int code = errno == EWOULDBLOCK
-                   ? err_set(why, ERR_REFUSED, "%s: another run is using this folder; wait for it, "
-                             "or give another --out", folder->out)
+                   ? err_set(why, ERR_REFUSED,
+                             "%s: another run is using this folder; wait for it, "
+                             "or give another --out",
+                             folder->out)
                    : err_set(why, ERR_IO, "%s: cannot be locked: %s", path, strerror(errno));
     close(folder->lock_fd);
     folder->lock_fd = -1;

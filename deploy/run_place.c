@@ -180,7 +180,8 @@ static struct document *coordinator_of(const struct document *run)
     return coordinator;
 }
 
-/* The status of a run that is over, in the form a coordinator would give; takes over the summary. */
+/* The status of a run that is over, in the form a coordinator would give; takes over the summary.
+ */
 static int status_of_summary(struct run_place *place, struct document **status_out)
 {
     struct document *summary = place->summary;

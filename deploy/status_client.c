@@ -15,8 +15,7 @@ struct status_client {
     uint64_t id;
 };
 
-int status_client_open(const char *endpoint, struct status_client **client_out,
-                       struct err_msg *why)
+int status_client_open(const char *endpoint, struct status_client **client_out, struct err_msg *why)
 {
     struct status_client *client = calloc(1, sizeof(*client));
     if (!client)

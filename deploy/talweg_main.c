@@ -5,9 +5,8 @@
 #include <string.h>
 #include "common/err.h"
 
-/* argp reads these two by name. */
-const char *argp_program_version = "talweg " TALWEG_VERSION;
-const char *argp_program_bug_address = NULL;
+/* argp finds it by its name, so it must be seen from outside of the executable. */
+__attribute__((visibility("default"))) const char *argp_program_version = "talweg " TALWEG_VERSION;
 
 struct command {
     const char *name;

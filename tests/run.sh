@@ -31,9 +31,11 @@ packages_install "${PACKAGES_BUILD[@]}" "${PACKAGES_TEST[@]}" gnuplot-nox ||
 packages_install "${PACKAGES_DATA[@]}" ||
     echo "without Fashion-MNIST: tests that need it are skipped" >&2
 
-talweg_build "$root" "$root/build-tests" Debug -DTALWEG_TESTS=ON -DTALWEG_SANITIZE=address &&
-    talweg_build "$root" "$root/build-threads" Debug -DTALWEG_TESTS=ON -DTALWEG_SANITIZE=thread &&
-    talweg_build "$root" "$root/build" Release -DTALWEG_TESTS=ON || {
+programs="talweg talweg-coordinator talweg-ps talweg-worker"
+talweg_build "$root" "$root/build-tests" Debug all -DTALWEG_TESTS=ON -DTALWEG_SANITIZE=address &&
+    talweg_build "$root" "$root/build-threads" Debug all -DTALWEG_TESTS=ON \
+        -DTALWEG_SANITIZE=thread &&
+    talweg_build "$root" "$root/build" Release "$programs" -DTALWEG_TESTS=ON || {
     echo "0 passed, 1 failed"
     exit 1
 }
@@ -46,7 +48,7 @@ subdirs("$root/build-tests/tests" "$root/build-threads/tests" "$root/build/tests
 EOF
 # Leaves what a sanitizer finds with the test that found it.
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1
-export TSAN_OPTIONS=halt_on_error=1
+export TSAN_OPTIONS="halt_on_error=1:suppressions='$root/tests/tsan.supp'"
 export OPENBLAS_NUM_THREADS=1
 ctest --test-dir "$all" --parallel "$(nproc)" --output-on-failure --no-tests=error \
     --output-junit "$all/junit.xml" "$@"

@@ -9,7 +9,15 @@
 #include "ps/shard.h"
 #include "worker/exchange.h"
 
-enum { BLOCKS_MAX = 64, TENSORS = 3, PARTIES_MAX = 256, TICK_US = 50000, TRAIN_SAMPLES = 100, TEST_SAMPLES = 40 };
+enum {
+    BLOCKS_MAX = 64,
+    TENSORS = 3,
+    PARTIES_MAX = 256,
+    TICK_US = 50000,
+    TRAIN_SAMPLES = 100,
+    TEST_SAMPLES = 40
+};
+
 static const uint64_t hour_us = 3600u * 1000000ull;
 
 /* One message on its way, packed. */
@@ -138,6 +146,21 @@ static void watch_credit(struct sim *sim, size_t from, size_t to, const struct m
     }
 }
 
+/* The same parcel once more, some time after the first. */
+static void repeat(struct sim *sim, const struct parcel *first)
+{
+    struct parcel second = *first;
+    second.header = malloc(first->header_bytes);
+    assert(second.header != NULL);
+    memcpy(second.header, first->header, first->header_bytes);
+    if (first->payload != NULL) {
+        second.payload = buffer_pool_take(sim->pool, first->payload->size_bytes);
+        memcpy(second.payload->data, first->payload->data, first->payload->size_bytes);
+    }
+    second.at_us += 1 + chance(sim, 10000ull * sim->spec->delay_ms);
+    heap_put(sim, second);
+}
+
 /* Packs the message as for a wire and sends it on its way. */
 static void post(struct sim *sim, size_t from, struct address to_address,
                  const struct message *msg)
@@ -164,6 +187,8 @@ static void post(struct sim *sim, size_t from, struct address to_address,
     sim->last_us[from][to] = parcel.at_us;
     sim->result->message_count++;
     heap_put(sim, parcel);
+    if (chance(sim, 100) < sim->spec->twice_percent)
+        repeat(sim, &parcel);
 }
 
 /* Compute results stay inside the worker's process: they go straight into its exchange. */

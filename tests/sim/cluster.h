@@ -2,7 +2,8 @@
 #define TESTS_SIM_CLUSTER_H
 
 /* cluster - a whole cluster in one process under a virtual clock: the real state machines of
- * coordinator, shards and workers, joined by a network that delays and reorders, all from one seed.
+ * coordinator, shards and workers, joined by a network that delays, reorders and repeats, all from
+ * one seed.
  *
  * Every message is packed and unpacked as on a wire, its payload copied.  The store keeps blocks in
  * memory; a worker's compute is a closed formula of (weights, step, lane).
@@ -22,6 +23,7 @@ struct sim_spec {
     struct settings settings;
     uint32_t delay_ms;        /* the most that a message takes */
     bool is_fifo;             /* messages between two parties stay in order */
+    uint32_t twice_percent;   /* how many messages arrive twice, the second at any later moment */
     uint64_t resume_step;     /* 0: anew; else a checkpoint that store has */
     struct sim_store *store;  /* NULL: a fresh one, dropped at the end */
     uint64_t stop_ms;         /* coordinator_stop at this time; 0: never */

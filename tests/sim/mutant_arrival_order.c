@@ -1,6 +1,6 @@
-/* The reduction as other systems do it: nodes are added in the order they arrived.  Linked in place
- * of common/reduction.c, it must make the sim's digests differ: the test that runs it is expected to
- * fail. */
+/* The reduction as other systems do it: nodes are added in the order they arrived.  Linked in
+ * place of common/reduction.c, it must make the sim's digests differ: the test that runs it is
+ * expected to fail. */
 #include "common/reduction.h"
 
 #include <stdlib.h>

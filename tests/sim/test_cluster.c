@@ -142,6 +142,35 @@ static void test_cluster_keeps_within_its_credit_and_still_ends(void)
     }
 }
 
+static void test_cluster_counts_once_what_comes_twice(void)
+{
+    struct settings settings = sim_settings(1, 1);
+    char digest[HEX_BYTES];
+    settings.job.eval_every = 1;
+    settings.checkpoint.every = 5;
+    reference(&settings, digest);
+    for (uint64_t seed = first_seed(); seed < first_seed() + seed_count(); seed++) {
+        struct sim_spec spec = spec_of(seed, 2, 5);
+        spec.settings.job.eval_every = 1;
+        spec.settings.checkpoint.every = 5;
+        spec.twice_percent = 30;
+        check_same(&spec, digest);
+    }
+}
+
+static void test_cluster_fills_its_credit_and_no_more(void)
+{
+    enum { CREDIT = 4 * 64 };
+    for (uint64_t seed = first_seed(); seed < first_seed() + seed_count(); seed++) {
+        struct sim_spec spec = spec_of(seed, 1, 3); /* runs of lanes with one node and with two */
+        struct sim_result result;
+        spec.settings.exchange.credit_bytes = CREDIT;
+        sim_run(&spec, &result);
+        CU_ASSERT_EQUAL(result.progress.phase, PHASE_FINISHED);
+        CU_ASSERT_EQUAL(result.in_flight_max, CREDIT);
+    }
+}
+
 static void test_cluster_names_the_worker_that_never_came(void)
 {
     struct sim_spec spec = spec_of(3, 2, 4);
@@ -180,6 +209,8 @@ static void test_cluster_reports_the_same_losses_whatever_its_size(void)
     X(test_cluster_resumed_on_another_size_ends_with_the_same_bits)  \
     X(test_cluster_stopped_at_any_moment_goes_on_with_the_same_bits) \
     X(test_cluster_keeps_within_its_credit_and_still_ends)           \
+    X(test_cluster_counts_once_what_comes_twice)                     \
+    X(test_cluster_fills_its_credit_and_no_more)                     \
     X(test_cluster_names_the_worker_that_never_came)                 \
     X(test_cluster_names_the_worker_that_fell_silent)                \
     X(test_cluster_reports_the_same_losses_whatever_its_size)

@@ -45,6 +45,7 @@ fail() {
     CHECKS=$((CHECKS + 1))
     FAILURES=$((FAILURES + 1))
     say "FAIL  $*"
+    return 1
 }
 
 # skip WHY: the test cannot run here (ctest's SKIP_RETURN_CODE).
@@ -72,6 +73,7 @@ contains() {
     else
         fail "$1: nothing like '$3' in:"
         sed 's/^/      | /' "$2" | tail -n 15
+        return 1
     fi
 }
 
