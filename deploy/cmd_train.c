@@ -159,7 +159,7 @@ static void show(struct watch *watch, const struct document *status, uint64_t no
     snprintf(state.phase, sizeof(state.phase), "%s%s%s", status_text(status, "phase", ""),
              *missing ? ": " : "", missing);
     if (state.step && state.epoch > 0)
-        state.epoch_count = state.epoch * (double)state.step_count / (double)state.step;
+        state.epoch_count = status_real(status, "epochs", 0);
     watch->step = state.step;
     if (!watch->is_quiet && cluster_phase(watch->cluster) <= CLUSTER_STOPPING)
         progress_show(&watch->bar, now_ms, &state);

@@ -160,6 +160,9 @@ static void put_progress(struct row *row, const struct progress *progress)
     put_real(row, "epoch", progress->epoch_steps == 0 ? 0.0
                                                       : (double)progress->step /
                                                             (double)progress->epoch_steps);
+    put_real(row, "epochs", progress->epoch_steps == 0 ? 0.0
+                                                       : (double)progress->step_count /
+                                                             (double)progress->epoch_steps);
     put_real(row, "loss", progress->loss);
     put_real(row, "test_loss", progress->test_loss);
     put_real(row, "test_accuracy", progress->test_accuracy);

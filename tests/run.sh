@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every test there is: unit, parity and sim under address and undefined-behaviour sanitizers, those
-# with threads under the thread sanitizer as well, and the real executables as a release.
+# Every test there is: unit, parity and sim under address and undefined-behaviour sanitizers and as a
+# release, those with threads under the thread sanitizer as well, and the real executables.
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/deploy/packages.sh"
@@ -44,7 +44,7 @@ talweg_build "$root" "$root/build-tests" Debug all -DTALWEG_TESTS=ON -DTALWEG_SA
 all=$root/build-tests/all
 mkdir -p "$all"
 cat > "$all/CTestTestfile.cmake" << EOF
-subdirs("$root/build-tests/tests" "$root/build-threads/tests" "$root/build/tests/system")
+subdirs("$root/build-tests/tests" "$root/build-threads/tests" "$root/build/tests")
 EOF
 # Leaves what a sanitizer finds with the test that found it.
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1
