@@ -52,6 +52,18 @@ static int check_ipc(const char *endpoint, const char *path, struct err_msg *why
     return 0;
 }
 
+void endpoint_unmap(char *endpoint)
+{
+    static const char mapped[] = "tcp://[::ffff:";
+    char *begin = endpoint + sizeof(mapped) - 1, *end = strrchr(endpoint, ']');
+    if (strncmp(endpoint, mapped, sizeof(mapped) - 1) != 0 || end == NULL ||
+        memchr(begin, '.', (size_t)(end - begin)) == NULL)
+        return;
+    size_t host_bytes = (size_t)(end - begin);
+    memmove(endpoint + strlen("tcp://"), begin, host_bytes);
+    memmove(endpoint + strlen("tcp://") + host_bytes, end + 1, strlen(end + 1) + 1);
+}
+
 int endpoint_check(const char *endpoint, struct err_msg *why)
 {
     if (strlen(endpoint) >= ENDPOINT_TEXT_BYTES)

@@ -16,6 +16,10 @@ enum { ENDPOINT_TEXT_BYTES = 512 };
 /* The path of an ipc endpoint, within it; NULL for any other. */
 const char *endpoint_ipc_path(const char *endpoint);
 
+/* Turns tcp://[::ffff:1.2.3.4]:5, as a socket for both families tells its IPv4 address, into
+ * tcp://1.2.3.4:5, which hosts without IPv6 understand; others stay as they are. */
+void endpoint_unmap(char *endpoint);
+
 /* ERR_INPUT with a sentence when it is no endpoint of ours, or its socket path is too long. */
 MUST_USE int endpoint_check(const char *endpoint, struct err_msg *why);
 

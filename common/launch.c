@@ -108,13 +108,24 @@ static int keep_text(char **field, const char *text, struct err_msg *why)
     return 0;
 }
 
+/* host:port as people type it, without a scheme; an IPv6 host stands in brackets. */
+static bool is_host_and_port(const char *text)
+{
+    const char *colon = strrchr(text, ':');
+    bool is_one_colon = colon != NULL && (colon == strchr(text, ':') || colon[-1] == ']');
+    return strstr(text, "://") == NULL && is_one_colon && colon != text && colon[1] != '\0' &&
+           strspn(colon + 1, "0123456789*") == strlen(colon + 1);
+}
+
+/* An address as a person gave it: host:port means TCP, a path a socket. */
 static int keep_endpoint(char field[LAUNCH_ENDPOINT_BYTES], const char *origin, const char *text,
                          struct err_msg *why)
 {
-    if (strlen(text) >= LAUNCH_ENDPOINT_BYTES)
+    if (strlen(text) >= LAUNCH_ENDPOINT_BYTES - strlen("tcp://"))
         return err_set(why, ERR_INPUT, "%s: found %zu bytes, expected an address of at most %d",
-                       origin, strlen(text), LAUNCH_ENDPOINT_BYTES - 1);
-    snprintf(field, LAUNCH_ENDPOINT_BYTES, "%s", text);
+                       origin, strlen(text), LAUNCH_ENDPOINT_BYTES - 7);
+    const char *scheme = text[0] == '/' ? "ipc://" : is_host_and_port(text) ? "tcp://" : "";
+    snprintf(field, LAUNCH_ENDPOINT_BYTES, "%s%s", scheme, text);
     return 0;
 }
 

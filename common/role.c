@@ -2,16 +2,21 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include "common/log.h"
 
 int role_begin(const struct launch *launch, const struct settings *settings, struct err_msg *why)
 {
     int fd = STDERR_FILENO;
+    struct rlimit space;
     signal(SIGXFSZ, SIG_IGN); /* a file-size limit is an error to tell of, not an end */
+    if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
+        mallopt(M_ARENA_MAX, 1); /* each further heap would reserve 64 MiB of it */
     if (launch->log != NULL)
         fd = open(launch->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (fd < 0)

@@ -232,6 +232,7 @@ int channel_also_bind(struct channel *channel, const char *endpoint, struct err_
     size_t size = sizeof(channel->endpoint);
     if (zmq_getsockopt(channel->socket, ZMQ_LAST_ENDPOINT, channel->endpoint, &size) != 0)
         return err_set(why, ERR_NET, "%s: its port cannot be told", endpoint);
+    endpoint_unmap(channel->endpoint);
     const char *path = endpoint_ipc_path(channel->endpoint);
     if (path != NULL && remember_file(channel, path) != 0)
         return err_set(why, ERR_NOMEM, "no memory to listen on %s", endpoint);

@@ -33,6 +33,11 @@ static inline bool run_equal(struct run_id a, struct run_id b)
     return a.high == b.high && a.low == b.low;
 }
 
+static inline bool run_is_known(struct run_id run)
+{
+    return run.high != 0 || run.low != 0;
+}
+
 struct hello {
     int32_t rank; /* of the server or worker process; -1: give me one */
     uint32_t shard_idx, shard_count; /* within the server process; 0, 0 for a worker */

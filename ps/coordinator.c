@@ -158,10 +158,13 @@ static void take_lane(struct coordinator *c, uint64_t now_ms, const struct membe
              result->step, result->lane, who);
         return;
     }
-    if (tracker_note(c->tracker, msg->kind == MSG_LANE_DONE, result, now_ms) != 0) {
-        fail(c, out, "lanes report more than %d steps at once", LEDGER_STEPS_MAX);
+    int err = tracker_note(c->tracker, msg->kind == MSG_LANE_DONE, result, now_ms);
+    if (err == ERR_FULL)
+        fail(c, out, "workers are more than %d steps apart in what they report", LEDGER_STEPS_MAX);
+    else if (err != 0)
+        fail(c, out, "no memory for the losses of step %" PRIu64, result->step);
+    if (err != 0)
         return;
-    }
     if (c->phase == PHASE_TRAINING && steps_done(c) == c->view.step_count)
         c->phase = PHASE_EVALUATING;
     finish_if_done(c, out);

@@ -197,6 +197,9 @@ static int summarise(const struct office *office, struct err_msg *why)
     };
     run_text(office->run, summary.run_id);
     add_members(coordinator_members(office->coordinator), &summary);
+    if (summary.digest != NULL)
+        log_event(LOG_INFO, "result", "train_loss=%.4f test_loss=%.4f test_accuracy=%.4f digest=%s",
+                  summary.train_loss, summary.test_loss, summary.test_accuracy, summary.digest);
     int err = report_finish(office->report, &summary, why);
     if (err == 0 && progress.phase != PHASE_FINISHED)
         err = err_set(why, ERR_LOST, "%s", progress.error);

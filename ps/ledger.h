@@ -29,8 +29,8 @@ struct step_total {
 MUST_USE int ledger_create(uint32_t lane_count, struct ledger **ledger_out);
 void ledger_destroy(struct ledger *ledger);
 
-/* Notes one lane's result; the same lane twice counts once, also after its step was closed (of the
- * last LEDGER_STEPS_MAX).  ERR_FULL when as many other steps are unfinished. */
+/* Notes one lane's result; the same lane twice counts once, also when its step is one of the last
+ * few that were closed.  ERR_FULL when LEDGER_STEPS_MAX other steps are unfinished; ERR_NOMEM. */
 MUST_USE int ledger_note(struct ledger *ledger, const struct lane_result *result);
 
 /* True, with the total, when all lanes of `step` are in; the row is then free again. */

@@ -11,6 +11,8 @@
 
 enum { FETCHES_IN_FLIGHT = 8, RETRY_MS = 1000, CHECKPOINT_COPIES = 2, ASKED_MAX = 8 };
 
+enum { WAITING_LOG_HELLOS = 10 }; /* a line of log every so many */
+
 static const uint32_t not_mine = UINT32_MAX;
 
 struct shard {
@@ -35,6 +37,7 @@ struct shard {
     size_t unkept_bytes; /* checkpoint copies that the store has not confirmed */
     uint64_t asked[ASKED_MAX]; /* extra checkpoint steps; 0 = free */
 
+    uint64_t begin_ms, hello_count;
     uint64_t hello_ms, beat_ms, fetch_ms, heard_ms; /* when last done; heard: the coordinator */
     struct beat usage, totals;
     uint64_t refused_count;
@@ -402,6 +405,10 @@ static void send_hello(struct shard *shard, uint64_t now_ms, struct outbox *out)
     hello.hello = shard->spec.hello;
     outbox_put(out, coordinator_address, &hello);
     shard->hello_ms = now_ms;
+    if (shard->hello_count++ % WAITING_LOG_HELLOS == WAITING_LOG_HELLOS - 1)
+        log_event(LOG_INFO, "waiting", "for=%s seconds=%" PRIu64,
+                  run_is_known(shard->run) ? "view" : "coordinator",
+                  (now_ms - shard->begin_ms) / 1000);
 }
 
 static void send_beat(struct shard *shard, uint64_t now_ms, struct outbox *out)
@@ -437,12 +444,12 @@ static void watch_coordinator(struct shard *shard, uint64_t now_ms)
 
 static void tick(struct shard *shard, uint64_t now_ms, struct outbox *out)
 {
-    if (shard->heard_ms == 0)
-        shard->heard_ms = now_ms;
+    if (shard->begin_ms == 0)
+        shard->begin_ms = shard->heard_ms = now_ms;
     if (shard->view == 0 && (shard->hello_ms == 0 || now_ms - shard->hello_ms >= RETRY_MS))
         send_hello(shard, now_ms, out);
     if (now_ms - shard->beat_ms >= shard->spec.settings->cluster.beat_ms &&
-        shard->run.high + shard->run.low != 0)
+        run_is_known(shard->run))
         send_beat(shard, now_ms, out);
     if (shard->ready_count < shard->block_count && now_ms - shard->fetch_ms >= RETRY_MS)
         ask_blocks(shard, now_ms, out);
@@ -452,6 +459,7 @@ static void tick(struct shard *shard, uint64_t now_ms, struct outbox *out)
 static void hear_coordinator(struct shard *shard, uint64_t now_ms, const struct message *msg,
                              struct outbox *out)
 {
+    char text[512];
     shard->heard_ms = now_ms;
     switch (msg->kind) {
     case MSG_WELCOME:
@@ -465,8 +473,11 @@ static void hear_coordinator(struct shard *shard, uint64_t now_ms, const struct 
         ask_checkpoint(shard, msg->outcome.step, out);
         break;
     case MSG_FINISH:
-    case MSG_REFUSED:
         finish(shard, msg->outcome.code, msg->outcome.text);
+        break;
+    case MSG_REFUSED:
+        snprintf(text, sizeof(text), "refused by the coordinator: %.480s", msg->outcome.text);
+        finish(shard, msg->outcome.code, text);
         break;
     default:
         break;

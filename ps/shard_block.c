@@ -103,7 +103,6 @@ int shard_block_apply(struct shard_block *block, const struct shard_update *upda
     buffer_unref(block->weights);
     block->weights = fresh;
     block->version++;
-    reduction_clear(&block->sums);
     return 0;
 }
 

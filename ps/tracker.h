@@ -38,7 +38,8 @@ void tracker_destroy(struct tracker *tracker);
 void tracker_begin(struct tracker *tracker, const struct batching *batching, uint64_t start_step,
                    uint64_t step_count, uint64_t test_count, uint64_t now_ms);
 
-/* One lane's result of training or evaluation.  ERR_FULL: more steps are open than can be. */
+/* One lane's result of training or evaluation.  ERR_FULL: more steps are open than can be;
+ * ERR_NOMEM. */
 MUST_USE int tracker_note(struct tracker *tracker, bool is_training,
                           const struct lane_result *result, uint64_t now_ms);
 

@@ -9,7 +9,7 @@
 #include "common/log.h"
 #include "common/reduction.h"
 
-enum { RETRY_MS = 1000 };
+enum { RETRY_MS = 1000, WAITING_LOG_HELLOS = 10 /* a line of log every so many */ };
 
 enum push_state {
     PUSH_WAITING, /* nothing of the block has been pushed in this step */
@@ -52,6 +52,7 @@ struct exchange {
     size_t here_count; /* blocks of the next version that are here */
     uint32_t train_left, eval_left; /* tasks not answered */
 
+    uint64_t begin_ms, hello_count;
     uint64_t hello_ms, beat_ms, pull_ms, heard_ms; /* when last done; heard: the coordinator */
     struct beat usage, totals;
     bool is_over;
@@ -402,6 +403,10 @@ static void send_hello(struct exchange *x, uint64_t now_ms, struct outbox *out)
     hello.hello = x->spec.hello;
     outbox_put(out, coordinator_address, &hello);
     x->hello_ms = now_ms;
+    if (x->hello_count++ % WAITING_LOG_HELLOS == WAITING_LOG_HELLOS - 1)
+        log_event(LOG_INFO, "waiting", "for=%s seconds=%" PRIu64,
+                  run_is_known(x->run) ? "view" : "coordinator",
+                  (now_ms - x->begin_ms) / 1000);
 }
 
 static void watch_coordinator(struct exchange *x, uint64_t now_ms)
@@ -418,15 +423,22 @@ static void watch_coordinator(struct exchange *x, uint64_t now_ms)
 
 static void tick(struct exchange *x, uint64_t now_ms, struct outbox *out)
 {
-    if (x->heard_ms == 0)
-        x->heard_ms = now_ms;
+    if (x->begin_ms == 0)
+        x->begin_ms = x->heard_ms = now_ms;
     if (x->view == 0 && (x->hello_ms == 0 || now_ms - x->hello_ms >= RETRY_MS))
         send_hello(x, now_ms, out);
-    if (now_ms - x->beat_ms >= x->spec.settings->cluster.beat_ms && x->run.high + x->run.low != 0)
+    if (now_ms - x->beat_ms >= x->spec.settings->cluster.beat_ms && run_is_known(x->run))
         send_beat(x, now_ms, out);
     if (x->view != 0 && !x->has_weights && lane_total(x) > 0 && now_ms - x->pull_ms >= RETRY_MS)
         pull_missing(x, now_ms, out);
     watch_coordinator(x, now_ms);
+}
+
+static void finish_refused(struct exchange *x, int code, const char *why)
+{
+    char text[512];
+    snprintf(text, sizeof(text), "refused by the coordinator: %.480s", why);
+    finish(x, code, text);
 }
 
 static void hear_coordinator(struct exchange *x, uint64_t now_ms, const struct message *msg,
@@ -437,8 +449,10 @@ static void hear_coordinator(struct exchange *x, uint64_t now_ms, const struct m
         x->run = msg->run;
     else if (msg->kind == MSG_VIEW)
         take_view(x, now_ms, msg, out);
-    else if (msg->kind == MSG_FINISH || msg->kind == MSG_REFUSED)
+    else if (msg->kind == MSG_FINISH)
         finish(x, msg->outcome.code, msg->outcome.text);
+    else if (msg->kind == MSG_REFUSED)
+        finish_refused(x, msg->outcome.code, msg->outcome.text);
 }
 
 static void hear_compute(struct exchange *x, const struct message *msg, struct outbox *out)

@@ -58,6 +58,11 @@ static int plan_model(struct workshop *shop, struct err_msg *why)
 
 static int start_compute(struct workshop *shop, struct err_msg *why)
 {
+    if (!blas_has_room(shop->settings->worker.threads))
+        return err_set(why, ERR_NOMEM,
+                       "no address space for the matrix products of %u threads: a larger ulimit -v "
+                       "or fewer worker.threads may help",
+                       shop->settings->worker.threads);
     struct compute_spec spec = {.settings = shop->settings,
                                 .graph = shop->graph,
                                 .layout = shop->layout,

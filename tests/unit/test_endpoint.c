@@ -127,7 +127,25 @@ static void test_address_comes_back_from_its_routing_id(void)
     CU_ASSERT(address_equal(back, worker));
 }
 
-#define TESTS(X)                                                \
+static void check_unmapped(const char *endpoint, const char *expected)
+{
+    char text[ENDPOINT_TEXT_BYTES];
+    snprintf(text, sizeof(text), "%s", endpoint);
+    endpoint_unmap(text);
+    CU_ASSERT_STRING_EQUAL(text, expected);
+}
+
+static void test_endpoint_unmap_tells_an_ipv4_address_as_one(void)
+{
+    check_unmapped("tcp://[::ffff:127.0.0.1]:5555", "tcp://127.0.0.1:5555");
+    check_unmapped("tcp://[::ffff:1234:5678]:1", "tcp://[::ffff:1234:5678]:1");
+    check_unmapped("tcp://[::1]:5", "tcp://[::1]:5");
+    check_unmapped("tcp://[::ffff:1.2.3.4", "tcp://[::ffff:1.2.3.4");
+    check_unmapped("ipc:///a/b", "ipc:///a/b");
+}
+
+#define TESTS(X)                                              \
+    X(test_endpoint_unmap_tells_an_ipv4_address_as_one)           \
     X(test_endpoint_check_lets_what_is_one_pass)                \
     X(test_endpoint_check_says_what_is_wrong)                   \
     X(test_endpoint_check_counts_the_bytes_of_a_path)           \

@@ -214,6 +214,9 @@ static void test_launch_listens_on_this_machine(void)
     for (size_t i = 0; i < ARRAY_LEN(own); i++)
         CU_ASSERT(binds(LAUNCH_COORDINATOR, WORDS("--bind", own[i]), own[i]));
     CU_ASSERT(binds(LAUNCH_COORDINATOR, WORDS("--bind=tcp://localhost:5"), "tcp://127.0.0.1:5"));
+    CU_ASSERT(binds(LAUNCH_COORDINATOR, WORDS("--bind=127.0.0.1:5"), "tcp://127.0.0.1:5"));
+    CU_ASSERT(binds(LAUNCH_COORDINATOR, WORDS("--bind=[::1]:5"), "tcp://[::1]:5"));
+    CU_ASSERT(binds(LAUNCH_COORDINATOR, WORDS("--bind=/tmp/c"), "ipc:///tmp/c"));
     CU_ASSERT(
         refuses(LAUNCH_COORDINATOR, WORDS("--bind=nonsense"), ERR_INPUT, "where to listen: "));
 }

@@ -2,11 +2,25 @@
 
 #include <assert.h>
 #include <limits.h>
+#include <sys/mman.h>
 #include <cblas.h>
+
+/* OpenBLAS 0.3: at most this much a packing buffer on the processors it knows. */
+static const size_t buffer_bytes = (size_t)64 << 20;
 
 void blas_start(void)
 {
     openblas_set_num_threads(1);
+}
+
+bool blas_has_room(size_t thread_count)
+{
+    void *room = mmap(NULL, thread_count * buffer_bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED)
+        return false;
+    munmap(room, thread_count * buffer_bytes);
+    return true;
 }
 
 const char *blas_core_name(void)

@@ -18,6 +18,10 @@
 /* Once before the first product, while no other thread computes; again is harmless. */
 void blas_start(void);
 
+/* OpenBLAS tries for ever when it gets no packing buffer, so this is asked first: whether the
+ * address space has room for one more in each of thread_count threads. */
+bool blas_has_room(size_t thread_count);
+
 /* The kernels OpenBLAS chose for this processor, "Haswell".  Static. */
 const char *blas_core_name(void);
 
