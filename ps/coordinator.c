@@ -7,6 +7,7 @@
 #include <string.h>
 #include "common/batching.h"
 #include "common/log.h"
+#include "ps/admission.h"
 #include "ps/tracker.h"
 #include "ps/view_maker.h"
 
@@ -17,7 +18,7 @@ struct coordinator {
     enum phase phase;
     char error[512];
     struct members members;
-    struct layout *layout;
+    struct admission admission;
     struct view view; /* number 0: not made yet */
     struct batching batching;
     struct tracker *tracker;
@@ -250,7 +251,12 @@ static void send_views(struct coordinator *c, struct outbox *out)
 
 static void begin_training(struct coordinator *c, uint64_t now_ms, struct outbox *out)
 {
-    c->view.layout = c->layout;
+    c->view.layout = c->admission.layout;
+    c->view.test_count = c->admission.test_count;
+    c->batching = (struct batching){.seed = c->spec.settings->job.seed,
+                                    .sample_count = c->admission.train_count,
+                                    .batch = c->spec.settings->job.batch,
+                                    .lane_count = c->spec.settings->job.lanes};
     if (decide_steps(c, out) != 0)
         return;
     if (view_make(&c->members, c->spec.settings->job.lanes, &c->view) != 0) {
@@ -274,78 +280,6 @@ static void begin_training(struct coordinator *c, uint64_t now_ms, struct outbox
     send_views(c, out);
 }
 
-static bool has_worker(const struct coordinator *c)
-{
-    for (size_t i = 0; i < c->members.count; i++)
-        if (c->members.items[i].who.party == PARTY_WORKER)
-            return true;
-    return false;
-}
-
-/* What the first worker to be admitted says of model and data is what the others are held to. */
-static int adopt_model(struct coordinator *c, const struct hello *hello, struct err_msg *why)
-{
-    if (hello->layout == NULL || hello->train_count == 0)
-        return err_set(why, ERR_REFUSED, "a worker must say its model and its samples");
-    if (has_worker(c))
-        return 0;
-    layout_destroy(c->layout); /* of one that was refused */
-    c->layout = NULL;
-    c->batching = (struct batching){.seed = c->spec.settings->job.seed,
-                                    .sample_count = hello->train_count,
-                                    .batch = c->spec.settings->job.batch,
-                                    .lane_count = c->spec.settings->job.lanes};
-    c->view.test_count = hello->test_count;
-    return layout_create(hello->layout->tensors, hello->layout->tensor_count,
-                         c->spec.settings->exchange.block_bytes, &c->layout, why);
-}
-
-static int check_model(const struct coordinator *c, const struct hello *hello,
-                       struct err_msg *why)
-{
-    char mine[HEX_BYTES], theirs[HEX_BYTES];
-    if (hello->layout->block_bytes != c->layout->block_bytes)
-        return err_set(why, ERR_REFUSED,
-                       "its exchange.block_bytes is %" PRIu32 ", the coordinator's %" PRIu32
-                       ": give all processes the same file and the same --set",
-                       hello->layout->block_bytes, c->layout->block_bytes);
-    if (layout_digest(c->layout, mine) != 0 || layout_digest(hello->layout, theirs) != 0)
-        return err_set(why, ERR_NOMEM, "no memory for a digest");
-    if (strcmp(mine, theirs) != 0)
-        return err_set(why, ERR_REFUSED, "its model has other tensors than the first worker's");
-    if (hello->train_count != c->batching.sample_count || hello->test_count != c->view.test_count)
-        return err_set(why, ERR_REFUSED,
-                       "its data has %" PRIu64 " training and %" PRIu64
-                       " test samples, the first worker's %" PRIu64 " and %" PRIu64,
-                       hello->train_count, hello->test_count, c->batching.sample_count,
-                       c->view.test_count);
-    return 0;
-}
-
-static int check_hello(struct coordinator *c, struct address from, const struct hello *hello,
-                       struct err_msg *why)
-{
-    if (strcmp(hello->version, TALWEG_VERSION) != 0)
-        return err_set(why, ERR_REFUSED, "it is Talweg %s, the coordinator is %s", hello->version,
-                       TALWEG_VERSION);
-    if (strcmp(hello->fingerprint, c->spec.fingerprint) != 0)
-        return err_set(why, ERR_REFUSED,
-                       "its job file says another job (settings %.12s) than the coordinator's "
-                       "(%.12s): give all processes the same file and the same --set",
-                       hello->fingerprint, c->spec.fingerprint);
-    if (c->view.number != 0)
-        return err_set(why, ERR_REFUSED, "the run has begun; all its places are taken");
-    if (from.party == PARTY_SHARD && hello->shard_count != c->spec.settings->cluster.shards)
-        return err_set(why, ERR_REFUSED,
-                       "it runs %" PRIu32 " shards, cluster.shards is %" PRIu32
-                       " for the coordinator: give all processes the same file and the same --set",
-                       hello->shard_count, c->spec.settings->cluster.shards);
-    if (from.party != PARTY_WORKER)
-        return 0;
-    int err = adopt_model(c, hello, why);
-    return err != 0 ? err : check_model(c, hello, why);
-}
-
 static void welcome(struct coordinator *c, const struct member *member, struct outbox *out)
 {
     struct message msg = message_of(c, MSG_WELCOME);
@@ -365,11 +299,17 @@ static void take_hello(struct coordinator *c, uint64_t now_ms, struct address fr
             send_view(c, from, out);
         return;
     }
-    if (check_hello(c, from, &msg->hello, &why) != 0 ||
-        members_add(&c->members, c->spec.settings, from, &msg->hello, &member, &why) != 0) {
+    int err = admission_check(&c->admission, from, &msg->hello, &why);
+    if (err == 0 && c->view.number != 0)
+        err = err_set(&why, ERR_REFUSED, "the run has begun; all its places are taken");
+    if (err == 0)
+        err = members_add(&c->members, c->spec.settings, from, &msg->hello, &member, &why);
+    if (err != 0) {
         refuse(c, from, why.text, out);
         return;
     }
+    if (from.party == PARTY_WORKER)
+        admission_settle(&c->admission);
     member->heard_ms = now_ms;
     welcome(c, member, out);
     log_event(LOG_INFO, "joined",
@@ -532,6 +472,8 @@ int coordinator_create(const struct coordinator_spec *spec, struct coordinator *
     if (c == NULL)
         return ERR_NOMEM;
     c->spec = *spec;
+    c->admission =
+        (struct admission){.settings = spec->settings, .fingerprint = c->spec.fingerprint};
     int err = tracker_create(spec->settings, &c->tracker);
     if (err != 0) {
         coordinator_destroy(c);
@@ -547,7 +489,7 @@ void coordinator_destroy(struct coordinator *c)
         return;
     view_free(&c->view);
     members_free(&c->members);
-    layout_destroy(c->layout);
+    admission_free(&c->admission);
     tracker_destroy(c->tracker);
     free(c);
 }

@@ -2,6 +2,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include "common/batching.h"
 #include "tests/unit/unit.h"
 #include "worker/nn/blas.h"
 
@@ -88,11 +89,70 @@ static struct lane_result collect(struct bench *bench, float *grads, size_t *lea
             }
             CU_ASSERT_FATAL(result.kind == MSG_LANE_DONE || result.kind == MSG_EVAL_DONE);
             total.loss_sum += result.lane.loss_sum;
+            total.correct_count += result.lane.correct_count;
             total.sample_count += result.lane.sample_count;
             lanes_done++;
         }
     }
     return total;
+}
+
+/* Loss and hits of samples of a dataset, one by one. */
+static struct lane_result reckon(const struct bench *bench, struct dataset *dataset,
+                                 const uint64_t *indices, size_t count)
+{
+    const struct dataset_info *info = dataset_info(dataset);
+    struct lane_result total = {.sample_count = count};
+    struct graph_run *one = NULL;
+    struct err_msg why;
+    size_t input_count = 1;
+    for (uint32_t d = 0; d < info->dims; d++)
+        input_count *= info->shape[d];
+    float *input = calloc(input_count, sizeof(*input));
+    float *label = calloc(info->label_count, sizeof(*label));
+    CU_ASSERT_EQUAL_FATAL(graph_run_create(bench->graph, 1, &one), 0);
+    for (size_t i = 0; i < count; i++) {
+        struct loss_result loss;
+        struct graph_batch batch = {.inputs = input, .labels = label, .count = 1};
+        CU_ASSERT_EQUAL(dataset_read(dataset, &indices[i], 1, input, label, &why), 0);
+        graph_eval(one, &batch, bench->weights, &loss);
+        total.loss_sum += loss.loss_sum;
+        total.correct_count += loss.correct;
+    }
+    graph_run_destroy(one);
+    free(input);
+    free(label);
+    return total;
+}
+
+static void check_equal(const struct lane_result *found, const struct lane_result *expected)
+{
+    CU_ASSERT_EQUAL(found->sample_count, expected->sample_count);
+    CU_ASSERT_EQUAL(found->correct_count, expected->correct_count);
+    CU_ASSERT_DOUBLE_EQUAL(found->loss_sum, expected->loss_sum, 1e-4 * expected->loss_sum);
+}
+
+static void test_compute_reports_the_loss_of_the_samples_of_its_lanes(void)
+{
+    struct bench bench;
+    size_t leaves;
+    open_bench(&bench, "worker.threads=2");
+    const struct settings *settings = bench.settings;
+    struct batching batching = {settings->job.seed, dataset_info(bench.train)->count,
+                                settings->job.batch, settings->job.lanes};
+    uint64_t *samples = calloc(settings->job.batch, sizeof(*samples));
+    size_t count = 0;
+    for (uint32_t lane = 0; lane < settings->job.lanes; lane++)
+        count += batching_lane_samples(&batching, 3, lane, samples + count);
+    float *grads = calloc((size_t)bench.layout->weight_count * settings->job.lanes,
+                          sizeof(*grads));
+    submit_all(&bench, MSG_TRAIN_LANE);
+    struct lane_result found = collect(&bench, grads, &leaves);
+    struct lane_result expected = reckon(&bench, bench.train, samples, count);
+    check_equal(&found, &expected);
+    free(grads);
+    free(samples);
+    close_bench(&bench);
 }
 
 static void test_compute_gives_the_same_bits_on_any_number_of_threads(void)
@@ -126,10 +186,15 @@ static void test_compute_evaluates_every_held_out_sample_once(void)
     size_t leaves;
     open_bench(&bench, "worker.threads=2");
     submit_all(&bench, MSG_EVAL_LANE);
-    struct lane_result total = collect(&bench, NULL, &leaves);
-    CU_ASSERT_EQUAL(total.sample_count, dataset_info(bench.test)->count);
+    struct lane_result found = collect(&bench, NULL, &leaves);
     CU_ASSERT_EQUAL(leaves, 0);
-    CU_ASSERT(total.loss_sum > 0.0);
+    size_t count = dataset_info(bench.test)->count;
+    uint64_t *samples = calloc(count, sizeof(*samples));
+    for (size_t i = 0; i < count; i++)
+        samples[i] = i;
+    struct lane_result expected = reckon(&bench, bench.test, samples, count);
+    check_equal(&found, &expected);
+    free(samples);
     close_bench(&bench);
 }
 
@@ -145,6 +210,7 @@ static void test_compute_ends_with_work_left_over(void)
 
 #define TESTS(X)                                                  \
     X(test_compute_gives_the_same_bits_on_any_number_of_threads)  \
+    X(test_compute_reports_the_loss_of_the_samples_of_its_lanes)  \
     X(test_compute_evaluates_every_held_out_sample_once)          \
     X(test_compute_ends_with_work_left_over)
 

@@ -23,7 +23,7 @@ static void hear(struct bench *bench, struct address from, const struct message 
     coordinator_step(bench->coordinator, bench->now_ms, from, msg, &bench->out);
 }
 
-static void open_bench(struct bench *bench)
+static void open_bench_at(struct bench *bench, uint64_t resume_step)
 {
     struct tensor_spec tensor = {.name = "w", .dims = 1, .shape = {8}};
     *bench = (struct bench){.now_ms = 1000};
@@ -39,10 +39,15 @@ static void open_bench(struct bench *bench)
     bench->settings.log.every = 1;
     struct coordinator_spec spec = {.settings = &bench->settings, .run = run,
                                     .store_incarnation = store.id, .store_endpoint = "inproc://d",
-                                    .fingerprint = "abc"};
+                                    .resume_step = resume_step, .fingerprint = "abc"};
     CU_ASSERT_EQUAL_FATAL(layout_create(&tensor, 1, 4096, &bench->layout, NULL), 0);
     CU_ASSERT_EQUAL_FATAL(coordinator_create(&spec, &bench->coordinator), 0);
     hear(bench, (struct address){0}, NULL);
+}
+
+static void open_bench(struct bench *bench)
+{
+    open_bench_at(bench, 0);
 }
 
 static void close_bench(struct bench *bench)
@@ -140,9 +145,15 @@ static void test_coordinator_refuses_who_does_not_fit(void)
     hello = hello_of(&bench, second, 0);
     hello.hello.train_count = 7;
     CU_ASSERT_PTR_NOT_NULL(strstr(refuse(&bench, second, &hello), "7 training and 2"));
+    hello = hello_of(&bench, second, 0);
+    hello.hello.test_count = 3;
+    CU_ASSERT_PTR_NOT_NULL(strstr(refuse(&bench, second, &hello), "8 training and 3"));
+    hello = hello_of(&bench, second, 0);
+    hello.hello.train_count = 0;
+    CU_ASSERT_PTR_NOT_NULL(strstr(refuse(&bench, second, &hello), "must say its model"));
     struct message beat = {.kind = MSG_BEAT, .run = {8, 9}};
     CU_ASSERT_PTR_NOT_NULL(strstr(refuse(&bench, first, &beat), "00080000000000000009"));
-    CU_ASSERT_EQUAL(coordinator_refused_count(bench.coordinator), 6);
+    CU_ASSERT_EQUAL(coordinator_refused_count(bench.coordinator), 8);
     close_bench(&bench);
 }
 
@@ -229,20 +240,30 @@ static void lane_done(struct bench *bench, struct address who, enum message_kind
     hear(bench, who, &msg);
 }
 
-static void digest(struct bench *bench, struct address who, const char *hex)
+static void digest_at(struct bench *bench, struct address who, uint64_t step, const char *hex)
 {
-    struct message msg = {.kind = MSG_WEIGHTS_DIGEST, .run = run, .digest = {.step = 1}};
+    struct message msg = {.kind = MSG_WEIGHTS_DIGEST, .run = run, .digest = {.step = step}};
     snprintf(msg.digest.hex, sizeof(msg.digest.hex), "%s", hex);
     hear(bench, who, &msg);
 }
 
-static void finish_checkpoint(struct bench *bench, int code)
+static void digest(struct bench *bench, struct address who, const char *hex)
+{
+    digest_at(bench, who, 1, hex);
+}
+
+static void finish_checkpoint_at(struct bench *bench, uint64_t step, int code)
 {
     struct message msg = {.kind = MSG_CHECKPOINT_DONE, .run = run};
-    msg.outcome.step = 1;
+    msg.outcome.step = step;
     msg.outcome.code = code;
     snprintf(msg.outcome.text, sizeof(msg.outcome.text), "the disk is full");
     hear(bench, store, &msg);
+}
+
+static void finish_checkpoint(struct bench *bench, int code)
+{
+    finish_checkpoint_at(bench, 1, code);
 }
 
 static void run_lanes(struct bench *bench)
@@ -319,9 +340,13 @@ static void test_coordinator_ignores_a_lane_from_who_has_it_not(void)
     struct bench bench;
     open_bench(&bench);
     join_all(&bench);
-    for (uint32_t lane = 0; lane < 4; lane++)
+    for (uint32_t lane = 0; lane < 5; lane++) /* there is no lane 4 */
         lane_done(&bench, first, MSG_LANE_DONE, lane, 1.0);
+    for (int i = 0; i < 4; i++) /* one lane, however often */
+        lane_done(&bench, second, MSG_LANE_DONE, 2, 1.0);
     CU_ASSERT_EQUAL(progress(&bench).step, 0);
+    lane_done(&bench, second, MSG_LANE_DONE, 3, 1.0);
+    CU_ASSERT_EQUAL(progress(&bench).step, 1);
     close_bench(&bench);
 }
 
@@ -440,6 +465,105 @@ static void test_coordinator_hears_its_own_store_only(void)
     close_bench(&bench);
 }
 
+static void test_coordinator_stopped_near_the_end_finishes(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    join_all(&bench);
+    outbox_clear(&bench.out);
+    coordinator_stop(bench.coordinator, &bench.out);
+    CU_ASSERT_FATAL(has(&bench, shard, MSG_CHECKPOINT_ASK));
+    CU_ASSERT_EQUAL(bench.out.items[0].msg.outcome.step, 1); /* the last version: there is no 2 */
+    run_lanes(&bench);
+    digest(&bench, first, "d1");
+    digest(&bench, second, "d1");
+    finish_checkpoint(&bench, 0);
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_FINISHED);
+    close_bench(&bench);
+}
+
+static void test_coordinator_stops_at_once_while_it_waits(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    join(&bench, first, 0);
+    outbox_clear(&bench.out);
+    coordinator_stop(bench.coordinator, &bench.out);
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_STOPPED);
+    CU_ASSERT(has(&bench, first, MSG_FINISH));
+    CU_ASSERT_STRING_EQUAL(progress(&bench).error, "stopped before training began");
+    close_bench(&bench);
+}
+
+static void test_coordinator_refuses_who_comes_after_the_view(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    join_all(&bench);
+    struct message hello = hello_of(&bench, (struct address){PARTY_WORKER, 50}, 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(refuse(&bench, (struct address){PARTY_WORKER, 50}, &hello),
+                                  "the run has begun; all its places are taken"));
+    close_bench(&bench);
+}
+
+static void test_coordinator_fails_when_the_checkpoint_is_past_the_end(void)
+{
+    struct bench bench;
+    open_bench_at(&bench, 2);
+    join_all(&bench);
+    check_failed(&bench, "the checkpoint is of step 2, the job ends at step 1");
+}
+
+static void test_coordinator_counts_only_the_last_checkpoint_and_digest(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    join(&bench, first, 0);
+    digest_at(&bench, first, 0, "d0"); /* before there is a view */
+    join(&bench, second, 1);
+    join(&bench, shard, -1);
+    run_lanes(&bench);
+    digest_at(&bench, first, 0, "d0");
+    digest_at(&bench, second, 0, "d0");
+    finish_checkpoint(&bench, 0);
+    CU_ASSERT(!coordinator_is_over(bench.coordinator));
+    close_bench(&bench);
+    open_bench(&bench);
+    join_all(&bench);
+    run_lanes(&bench);
+    finish_checkpoint_at(&bench, 0, 0);
+    digest(&bench, first, "d1");
+    digest(&bench, second, "d1");
+    CU_ASSERT(!coordinator_is_over(bench.coordinator));
+    close_bench(&bench);
+}
+
+static void test_coordinator_echoes_a_beat(void)
+{
+    struct bench bench;
+    struct message beat = {.kind = MSG_BEAT, .run = run};
+    open_bench(&bench);
+    join(&bench, first, 0);
+    hear(&bench, first, &beat);
+    CU_ASSERT(has(&bench, first, MSG_BEAT));
+    close_bench(&bench);
+}
+
+static void test_coordinator_does_not_blame_a_shard_without_blocks(void)
+{
+    struct bench bench;
+    struct message beat = {.kind = MSG_BEAT, .run = run};
+    open_bench(&bench);
+    bench.settings.job.steps = 5;
+    bench.settings.cluster.silence_s = 100;
+    join_all(&bench);
+    run_lanes(&bench);
+    hear(&bench, shard, &beat);
+    bench.now_ms += 4000;
+    hear(&bench, (struct address){0}, NULL);
+    check_failed(&bench, "step 1 has waited 4 s (cluster.answer_s) for lane 0 of worker 0");
+}
+
 static void test_coordinator_fails_when_a_member_leaves(void)
 {
     struct bench bench;
@@ -467,7 +591,11 @@ static void test_coordinator_stops_with_a_checkpoint_ahead(void)
     CU_ASSERT_FATAL(has(&bench, shard, MSG_CHECKPOINT_ASK));
     struct message done = {.kind = MSG_CHECKPOINT_DONE, .run = run};
     done.outcome.step = bench.out.items[0].msg.outcome.step;
-    CU_ASSERT(done.outcome.step > 5);
+    CU_ASSERT_EQUAL(done.outcome.step, 5 + 4); /* the newest, and twice the margin */
+    hear(&bench, shard, &late); /* of the ask before: answered already */
+    CU_ASSERT(!has(&bench, shard, MSG_CHECKPOINT_ASK));
+    finish_checkpoint_at(&bench, 2, 0); /* another one on its way */
+    CU_ASSERT(!coordinator_is_over(bench.coordinator));
     hear(&bench, store, &done);
     CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_STOPPED);
     CU_ASSERT(has(&bench, first, MSG_FINISH));
@@ -495,6 +623,13 @@ static void test_coordinator_stops_with_a_checkpoint_ahead(void)
     X(test_coordinator_takes_digests_from_workers_only) \
     X(test_coordinator_waits_for_the_evaluation) \
     X(test_coordinator_hears_its_own_store_only) \
+    X(test_coordinator_stopped_near_the_end_finishes) \
+    X(test_coordinator_stops_at_once_while_it_waits) \
+    X(test_coordinator_refuses_who_comes_after_the_view) \
+    X(test_coordinator_fails_when_the_checkpoint_is_past_the_end) \
+    X(test_coordinator_counts_only_the_last_checkpoint_and_digest) \
+    X(test_coordinator_echoes_a_beat) \
+    X(test_coordinator_does_not_blame_a_shard_without_blocks) \
     X(test_coordinator_stops_with_a_checkpoint_ahead)
 
 UNIT_MAIN("coordinator", TESTS)

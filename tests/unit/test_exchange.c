@@ -26,13 +26,13 @@ static void hear(struct bench *bench, struct address from, const struct message 
 }
 
 static void send_view_with(struct bench *bench, const uint32_t *lane_worker,
-                           uint64_t test_count)
+                           uint64_t train_count, uint64_t test_count)
 {
     static const uint32_t block_shard[BLOCKS] = {0, 0, 0};
     static const struct shard_member shards[1] = {{.incarnation = 70, .endpoint = "inproc://s"}};
     static const struct worker_member workers[2] = {{0, 1}, {1, 2}};
     struct message view = {.kind = MSG_VIEW, .run = job_run};
-    view.view_body = (struct view){.number = 1, .step_count = 2, .train_count = 12,
+    view.view_body = (struct view){.number = 1, .step_count = 2, .train_count = train_count,
                                    .test_count = test_count, .store_endpoint = "inproc://d",
                                    .shard_count = 1, .worker_count = 2, .block_count = BLOCKS,
                                    .lane_count = LANES, .shards = shards, .workers = workers,
@@ -43,7 +43,7 @@ static void send_view_with(struct bench *bench, const uint32_t *lane_worker,
 static void send_view(struct bench *bench)
 {
     static const uint32_t lane_worker[LANES] = {0, 0, 1, 1};
-    send_view_with(bench, lane_worker, 4);
+    send_view_with(bench, lane_worker, 12, 4);
 }
 
 static void open_bench(struct bench *bench)
@@ -203,7 +203,7 @@ static void test_exchange_pays_for_all_nodes_of_a_block_at_once(void)
     struct bench bench;
     open_bench(&bench);
     bench.settings.exchange.credit_bytes = 3 * ELEMENTS * sizeof(float);
-    send_view_with(&bench, lane_worker, 4);
+    send_view_with(&bench, lane_worker, 12, 4);
     for (uint32_t block = 0; block < BLOCKS; block++)
         weights(&bench, block, 0, 0.5f);
     leaf(&bench, 0, 1, 2, 1.0f);
@@ -237,12 +237,84 @@ static void test_exchange_does_not_ask_again_while_blocks_are_coming(void)
 static void test_exchange_gives_up_on_a_view_of_other_data(void)
 {
     static const uint32_t lane_worker[LANES] = {0, 0, 1, 1};
+    static const uint64_t counts[][2] = {{12, 5}, {11, 4}};
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+        struct bench bench;
+        struct outcome end = {0};
+        open_bench(&bench);
+        send_view_with(&bench, lane_worker, counts[i][0], counts[i][1]);
+        CU_ASSERT_EQUAL(count(&bench, MSG_BYE), 1);
+        CU_ASSERT(exchange_is_over(bench.exchange, &end) && end.code == ERR_PROTO);
+        close_bench(&bench);
+    }
+}
+
+static void test_exchange_stands_by_without_lanes(void)
+{
+    static const uint32_t lane_worker[LANES] = {0, 0, 0, 0};
+    struct bench bench;
+    open_bench(&bench);
+    send_view_with(&bench, lane_worker, 12, 4);
+    CU_ASSERT_EQUAL(bench.out.count, 0);
+    bench.now_ms += 1001;
+    hear(&bench, (struct address){0}, NULL);
+    CU_ASSERT_EQUAL(count(&bench, MSG_PULL), 0);
+    CU_ASSERT_EQUAL(count(&bench, MSG_BEAT), 1);
+    close_bench(&bench);
+}
+
+static void test_exchange_gives_up_when_a_shard_refuses_it(void)
+{
     struct bench bench;
     struct outcome end = {0};
-    open_bench(&bench);
-    send_view_with(&bench, lane_worker, 5);
+    struct message no = {.kind = MSG_REFUSED, .run = job_run};
+    begin(&bench);
+    no.outcome.code = ERR_PROTO;
+    snprintf(no.outcome.text, sizeof(no.outcome.text), "push of block 9");
+    hear(&bench, shard, &no);
     CU_ASSERT_EQUAL(count(&bench, MSG_BYE), 1);
     CU_ASSERT(exchange_is_over(bench.exchange, &end) && end.code == ERR_PROTO);
+    CU_ASSERT_STRING_EQUAL(end.text, "push of block 9");
+    close_bench(&bench);
+}
+
+static void test_exchange_keeps_its_run_when_another_coordinator_welcomes_it(void)
+{
+    struct bench bench;
+    struct message welcome = {.kind = MSG_WELCOME, .run = {8, 9}};
+    begin(&bench);
+    hear(&bench, coordinator, &welcome);
+    lane_done(&bench, MSG_LANE_DONE, 2);
+    CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_LANE_DONE), 1);
+    CU_ASSERT(run_equal(bench.out.items[0].msg.run, job_run));
+    close_bench(&bench);
+}
+
+static void test_exchange_drops_a_leaf_of_another_step(void)
+{
+    struct bench bench;
+    begin(&bench);
+    leaf(&bench, 1, 2, 0, 7.0f);
+    leaf(&bench, 0, 3, 0, 1.0f);
+    CU_ASSERT_EQUAL(count(&bench, MSG_PUSH), 0);
+    leaf(&bench, 0, 2, 0, 2.0f);
+    CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_PUSH), 1);
+    CU_ASSERT_EQUAL(((float *)bench.out.items[0].msg.payload->data)[0], 3.0f);
+    close_bench(&bench);
+}
+
+static void test_exchange_ends_when_the_coordinator_is_silent(void)
+{
+    struct bench bench;
+    struct outcome end = {0};
+    begin(&bench);
+    bench.now_ms += 9999;
+    hear(&bench, (struct address){0}, NULL);
+    CU_ASSERT(!exchange_is_over(bench.exchange, &end));
+    bench.now_ms += 2;
+    hear(&bench, (struct address){0}, NULL);
+    CU_ASSERT(exchange_is_over(bench.exchange, &end) && end.code == ERR_TIMEOUT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(end.text, "silence_s"));
     close_bench(&bench);
 }
 
@@ -251,9 +323,12 @@ static void test_exchange_takes_weights_of_its_run_version_and_shard_only(void)
     struct bench bench;
     struct message msg = {.kind = MSG_WEIGHTS, .run = {9, 9}, .key = {.block = 1}};
     open_bench(&bench);
-    send_view(&bench);
     msg.payload = buffer_pool_take(bench.pool, ELEMENTS * sizeof(float));
     memset(msg.payload->data, 0, msg.payload->size_bytes);
+    msg.run = (struct run_id){0};
+    hear(&bench, shard, &msg); /* before there is a view */
+    send_view(&bench);
+    msg.run = (struct run_id){9, 9};
     hear(&bench, shard, &msg); /* another run */
     msg.run = job_run;
     hear(&bench, (struct address){PARTY_SHARD, 71}, &msg); /* another shard */
@@ -304,6 +379,30 @@ static void test_exchange_ends_with_an_evaluation_and_a_digest(void)
     close_bench(&bench);
 }
 
+static void test_exchange_swaps_only_when_the_evaluation_is_done(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    bench.settings.job.eval_every = 1;
+    send_view(&bench);
+    for (uint32_t block = 0; block < BLOCKS; block++)
+        weights(&bench, block, 0, 0.5f);
+    CU_ASSERT_EQUAL(count(&bench, MSG_EVAL_LANE), 0); /* nothing has been learnt yet */
+    run_step(&bench, 0);
+    CU_ASSERT_EQUAL(count(&bench, MSG_EVAL_LANE), 2);
+    CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_TRAIN_LANE), 2);
+    const struct lane_task *task = &bench.out.items[0].msg.task;
+    const float *read = task->weights;
+    run_step(&bench, 1);
+    CU_ASSERT_EQUAL(bench.out.count, 0);
+    CU_ASSERT_EQUAL(read[0], 0.125f);
+    lane_done(&bench, MSG_EVAL_DONE, 2);
+    CU_ASSERT_EQUAL(count(&bench, MSG_WEIGHTS_DIGEST), 0);
+    lane_done(&bench, MSG_EVAL_DONE, 3);
+    CU_ASSERT_EQUAL(count(&bench, MSG_WEIGHTS_DIGEST), 1);
+    close_bench(&bench);
+}
+
 static void test_exchange_tells_why_its_compute_gave_up(void)
 {
     struct bench bench;
@@ -328,6 +427,12 @@ static void test_exchange_tells_why_its_compute_gave_up(void)
     X(test_exchange_does_not_ask_again_while_blocks_are_coming) \
     X(test_exchange_gives_up_on_a_view_of_other_data) \
     X(test_exchange_takes_weights_of_its_run_version_and_shard_only) \
+    X(test_exchange_stands_by_without_lanes) \
+    X(test_exchange_gives_up_when_a_shard_refuses_it) \
+    X(test_exchange_keeps_its_run_when_another_coordinator_welcomes_it) \
+    X(test_exchange_drops_a_leaf_of_another_step) \
+    X(test_exchange_ends_when_the_coordinator_is_silent) \
+    X(test_exchange_swaps_only_when_the_evaluation_is_done) \
     X(test_exchange_ends_with_an_evaluation_and_a_digest)              \
     X(test_exchange_tells_why_its_compute_gave_up)
 

@@ -90,17 +90,31 @@ static void test_layout_refuses_what_makes_no_model(void)
     bad = tensors[0];
     bad.dims = 5;
     refuse(bad, 256, "5 dimensions");
+    bad = tensors[0];
+    bad.shape[0] = bad.shape[1] = 5000;
+    refuse(bad, 4, "has more than 16777216 blocks: larger exchange.block_bytes may help");
 }
 
-static void test_layout_digest_tells_shapes_apart(void)
+static void test_layout_initial_weights_do_not_depend_on_other_tensors(void)
 {
     struct tensor_spec other[3];
     memcpy(other, tensors, sizeof(other));
-    other[0].shape[0] = 20;
-    other[0].shape[1] = 30;
+    other[0].shape[0] = 31;
+    struct layout *a = make(1 << 20), *b = NULL;
+    float in_a[140], in_b[140];
+    CU_ASSERT_EQUAL_FATAL(layout_create(other, 3, 1 << 20, &b, NULL), 0);
+    layout_init_block(a, 2, 42, in_a);
+    layout_init_block(b, 2, 42, in_b);
+    CU_ASSERT_EQUAL(memcmp(in_a, in_b, sizeof(in_a)), 0);
+    layout_destroy(a);
+    layout_destroy(b);
+}
+
+static void check_digest_differs(const struct tensor_spec *other, uint32_t block_bytes)
+{
     struct layout *a = make(256), *b = NULL;
     char first[65], second[65];
-    CU_ASSERT_EQUAL_FATAL(layout_create(other, 3, 256, &b, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(layout_create(other, 3, block_bytes, &b, NULL), 0);
     CU_ASSERT_EQUAL(layout_digest(a, first), 0);
     CU_ASSERT_EQUAL(layout_digest(b, second), 0);
     CU_ASSERT(strcmp(first, second) != 0);
@@ -108,10 +122,30 @@ static void test_layout_digest_tells_shapes_apart(void)
     layout_destroy(b);
 }
 
+static void test_layout_digest_tells_models_apart(void)
+{
+    struct tensor_spec other[3];
+    memcpy(other, tensors, sizeof(other));
+    check_digest_differs(other, 512);
+    other[0].shape[0] = 20;
+    other[0].shape[1] = 30;
+    check_digest_differs(other, 256);
+    memcpy(other, tensors, sizeof(other));
+    other[0].has_decay = !other[0].has_decay;
+    check_digest_differs(other, 256);
+    memcpy(other, tensors, sizeof(other));
+    other[0].init_scale *= 2;
+    check_digest_differs(other, 256);
+    memcpy(other, tensors, sizeof(other));
+    other[1].init = INIT_HE;
+    check_digest_differs(other, 256);
+}
+
 #define TESTS(X)                                               \
     X(test_layout_cuts_tensors_into_blocks_that_join_up)       \
     X(test_layout_initial_weights_do_not_depend_on_the_blocks) \
     X(test_layout_refuses_what_makes_no_model)                 \
-    X(test_layout_digest_tells_shapes_apart)
+    X(test_layout_initial_weights_do_not_depend_on_other_tensors) \
+    X(test_layout_digest_tells_models_apart)
 
 UNIT_MAIN("layout", TESTS)

@@ -4,7 +4,7 @@
 #include "tests/unit/unit.h"
 
 /* One shard with one block of 8 weights, two workers, four lanes, plain gradient descent. */
-enum { ELEMENTS = 8, LANES = 4 };
+enum { ELEMENTS = 8, LANES = 4, BLOCKS_MAX = 32 };
 
 static const struct run_id run = {11, 22};
 static const struct address first = {PARTY_WORKER, 101}, second = {PARTY_WORKER, 102},
@@ -26,25 +26,32 @@ static void hear(struct bench *bench, struct address from, const struct message 
     shard_step(bench->shard, bench->now_ms, from, msg, &bench->out);
 }
 
-static void send_view(struct bench *bench, bool is_restored, uint64_t start_step)
+static struct message view_of(const struct bench *bench, bool is_restored, uint64_t start_step)
 {
-    static const uint32_t block_shard[1] = {0}, lane_worker[LANES] = {0, 0, 1, 1};
+    static const uint32_t block_shard[BLOCKS_MAX] = {0}, lane_worker[LANES] = {0, 0, 1, 1};
     static const struct shard_member shards[1] = {{.incarnation = 7, .endpoint = "inproc://s"}};
     static const struct worker_member workers[2] = {{0, 101}, {1, 102}};
     struct message view = {.kind = MSG_VIEW, .run = run};
     view.view_body = (struct view){.number = 1, .start_step = start_step, .step_count = 10,
                                    .train_count = 12, .is_restored = is_restored,
                                    .store_incarnation = store.id, .store_endpoint = "inproc://d",
-                                   .shard_count = 1, .worker_count = 2, .block_count = 1,
+                                   .shard_count = 1, .worker_count = 2,
+                                   .block_count = bench->layout->block_count,
                                    .lane_count = LANES, .shards = shards, .workers = workers,
                                    .block_shard = block_shard, .lane_worker = lane_worker,
                                    .layout = bench->layout};
+    return view;
+}
+
+static void send_view(struct bench *bench, bool is_restored, uint64_t start_step)
+{
+    struct message view = view_of(bench, is_restored, start_step);
     hear(bench, coordinator, &view);
 }
 
-static void open_bench(struct bench *bench)
+static void open_bench_of(struct bench *bench, uint32_t elements, uint32_t block_bytes)
 {
-    struct tensor_spec tensor = {.name = "w", .dims = 1, .shape = {ELEMENTS}};
+    struct tensor_spec tensor = {.name = "w", .dims = 1, .shape = {elements}};
     *bench = (struct bench){.now_ms = 1000};
     bench->settings.job.lanes = LANES;
     bench->settings.job.batch = 4;
@@ -53,10 +60,15 @@ static void open_bench(struct bench *bench)
     bench->settings.cluster.silence_s = 10;
     bench->settings.cluster.beat_ms = 500;
     struct shard_spec spec = {.settings = &bench->settings, .incarnation = 7};
-    CU_ASSERT_EQUAL_FATAL(layout_create(&tensor, 1, 4096, &bench->layout, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(layout_create(&tensor, 1, block_bytes, &bench->layout, NULL), 0);
     CU_ASSERT_EQUAL_FATAL(buffer_pool_create(0, &bench->pool), 0);
     CU_ASSERT_EQUAL_FATAL(shard_create(&spec, &bench->shard), 0);
     hear(bench, (struct address){0}, NULL);
+}
+
+static void open_bench(struct bench *bench)
+{
+    open_bench_of(bench, ELEMENTS, 4096);
 }
 
 static void close_bench(struct bench *bench)
@@ -289,17 +301,171 @@ static void test_shard_keeps_its_run_when_another_coordinator_welcomes_it(void)
     close_bench(&bench);
 }
 
-static void test_shard_gives_up_on_a_view_without_samples(void)
+static void test_shard_gives_up_on_a_view_that_does_not_fit(void)
+{
+    enum { NO_LAYOUT, NO_SAMPLES, OTHER_LANES, OTHER_BLOCKS, NO_PLACE, CASES };
+    static const struct shard_member others[1] = {{.incarnation = 8, .endpoint = "inproc://s"}};
+    for (int i = 0; i < CASES; i++) {
+        struct bench bench;
+        struct outcome end = {0};
+        open_bench(&bench);
+        struct message view = view_of(&bench, false, 0);
+        if (i == NO_LAYOUT)
+            view.view_body.layout = NULL;
+        else if (i == NO_SAMPLES)
+            view.view_body.train_count = 0;
+        else if (i == OTHER_LANES)
+            view.view_body.lane_count = 2;
+        else if (i == OTHER_BLOCKS)
+            view.view_body.block_count = 2;
+        else
+            view.view_body.shards = others;
+        hear(&bench, coordinator, &view);
+        only(&bench, coordinator, MSG_BYE);
+        CU_ASSERT(shard_is_over(bench.shard, &end) && end.code == ERR_PROTO);
+        close_bench(&bench);
+    }
+}
+
+static void test_shard_answers_a_pull_of_a_later_version_when_it_is_there(void)
+{
+    struct bench bench;
+    struct message pull = {.kind = MSG_PULL, .run = run, .key = {.step = 2}};
+    open_bench(&bench);
+    send_view(&bench, false, 0);
+    hear(&bench, second, &pull);
+    push(&bench, first, 0, 0, 4, 4.0f);
+    CU_ASSERT_EQUAL(bench.out.count, 1); /* the pusher's alone */
+    push(&bench, first, 1, 0, 4, 4.0f);
+    CU_ASSERT_EQUAL(only(&bench, second, MSG_WEIGHTS)->key.step, 2);
+    push(&bench, first, 2, 0, 4, 4.0f);
+    CU_ASSERT_EQUAL(bench.out.count, 1); /* answered once */
+    close_bench(&bench);
+}
+
+static void test_shard_answers_who_pulled_and_then_pushed(void)
+{
+    struct bench bench;
+    struct message pull = {.kind = MSG_PULL, .run = run, .key = {.step = 3}};
+    open_bench(&bench);
+    send_view(&bench, false, 0);
+    hear(&bench, second, &pull);
+    push(&bench, second, 0, 2, 4, 8.0f);
+    push(&bench, first, 0, 0, 2, 4.0f);
+    CU_ASSERT_EQUAL(only(&bench, second, MSG_WEIGHTS)->key.step, 1);
+    close_bench(&bench);
+}
+
+static void test_shard_says_so_when_asked_for_too_many_versions(void)
+{
+    struct bench bench;
+    struct message ask = {.kind = MSG_CHECKPOINT_ASK, .run = run};
+    open_bench(&bench);
+    send_view(&bench, false, 0);
+    for (ask.outcome.step = 1; ask.outcome.step <= 8; ask.outcome.step++) {
+        hear(&bench, coordinator, &ask);
+        CU_ASSERT_EQUAL(bench.out.count, 0);
+    }
+    hear(&bench, coordinator, &ask);
+    only(&bench, coordinator, MSG_CHECKPOINT_LATE);
+    push(&bench, first, 0, 0, 4, 4.0f);
+    push(&bench, first, 1, 0, 4, 4.0f);
+    hear(&bench, coordinator, &ask); /* the first is past: its place is free */
+    CU_ASSERT_EQUAL(bench.out.count, 0);
+    close_bench(&bench);
+}
+
+static void send_state(struct bench *bench, uint64_t step, uint32_t block, size_t elements,
+                       float value)
+{
+    struct message state = {.kind = MSG_BLOCK_STATE, .run = run};
+    state.key = (struct block_key){.step = step, .block = block};
+    state.payload = buffer_pool_take(bench->pool, elements * sizeof(float));
+    for (size_t i = 0; i < elements; i++)
+        ((float *)state.payload->data)[i] = value;
+    hear(bench, store, &state);
+    buffer_unref(state.payload);
+}
+
+static void test_shard_takes_the_state_of_its_start_once(void)
+{
+    struct bench bench;
+    struct message pull = {.kind = MSG_PULL, .run = run, .key = {.step = 6}};
+    struct message ask = {.kind = MSG_CHECKPOINT_ASK, .run = run, .outcome = {.step = 6}};
+    open_bench(&bench);
+    send_view(&bench, true, 6);
+    push(&bench, first, 6, 0, 4, 1.0f);
+    CU_ASSERT_EQUAL(only(&bench, first, MSG_REFUSED)->outcome.code, ERR_NOT_FOUND);
+    send_state(&bench, 5, 0, ELEMENTS, 9.0f);
+    hear(&bench, first, &pull);
+    CU_ASSERT_EQUAL(bench.out.count, 0);
+    send_state(&bench, 6, 0, ELEMENTS, 2.5f);
+    CU_ASSERT_EQUAL(((float *)only(&bench, first, MSG_WEIGHTS)->payload->data)[0], 2.5f);
+    send_state(&bench, 6, 0, ELEMENTS, 9.0f);
+    hear(&bench, first, &pull);
+    CU_ASSERT_EQUAL(((float *)only(&bench, first, MSG_WEIGHTS)->payload->data)[0], 2.5f);
+    hear(&bench, coordinator, &ask); /* the store has that version: it came from there */
+    CU_ASSERT_EQUAL(bench.out.count, 0);
+    close_bench(&bench);
+}
+
+static void test_shard_gives_up_on_a_state_of_another_size(void)
 {
     struct bench bench;
     struct outcome end = {0};
-    struct message view = {.kind = MSG_VIEW, .run = run};
     open_bench(&bench);
-    view.view_body = (struct view){.number = 1, .step_count = 10, .lane_count = LANES,
-                                   .layout = bench.layout};
-    hear(&bench, coordinator, &view);
+    send_view(&bench, true, 6);
+    send_state(&bench, 6, 0, ELEMENTS + 1, 9.0f);
     only(&bench, coordinator, MSG_BYE);
     CU_ASSERT(shard_is_over(bench.shard, &end) && end.code == ERR_PROTO);
+    close_bench(&bench);
+}
+
+static size_t fetches(const struct bench *bench)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < bench->out.count; i++)
+        found += bench->out.items[i].msg.kind == MSG_BLOCK_FETCH;
+    return found;
+}
+
+static void test_shard_fetches_a_few_blocks_at_a_time(void)
+{
+    struct bench bench;
+    open_bench_of(&bench, 20, sizeof(float));
+    send_view(&bench, true, 6);
+    CU_ASSERT_EQUAL(fetches(&bench), 8);
+    bench.now_ms += 900;
+    for (uint32_t block = 0; block < 7; block++) {
+        send_state(&bench, 6, block, 1, 1.0f);
+        CU_ASSERT_EQUAL(fetches(&bench), 0);
+    }
+    bench.now_ms += 900;
+    hear(&bench, (struct address){0}, NULL);
+    CU_ASSERT_EQUAL(fetches(&bench), 0); /* they are coming: none is asked for again */
+    send_state(&bench, 6, 7, 1, 1.0f);
+    CU_ASSERT_EQUAL(fetches(&bench), 8);
+    CU_ASSERT_EQUAL(bench.out.items[0].msg.key.block, 8);
+    close_bench(&bench);
+}
+
+/* Adam's first step, by its formula: m and v are unbiased to g and g^2, so every weight moves by
+ * the rate; the first step of a warm-up of four has a quarter of it. */
+static void test_shard_counts_steps_from_none(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    bench.settings.optimizer.warmup_steps = 4;
+    bench.settings.optimizer.beta1 = 0.9;
+    bench.settings.optimizer.beta2 = 0.999;
+    bench.settings.optimizer.kind = OPTIMIZER_ADAM;
+    shard_destroy(bench.shard);
+    struct shard_spec spec = {.settings = &bench.settings, .incarnation = 7};
+    CU_ASSERT_EQUAL_FATAL(shard_create(&spec, &bench.shard), 0);
+    send_view(&bench, false, 0);
+    push(&bench, first, 0, 0, 4, 12.0f);
+    const struct message *answer = only(&bench, first, MSG_WEIGHTS);
+    CU_ASSERT_DOUBLE_EQUAL(((float *)answer->payload->data)[0], -0.25, 1e-5);
     close_bench(&bench);
 }
 
@@ -355,8 +521,15 @@ static void test_shard_ends_when_the_coordinator_is_silent(void)
     X(test_shard_answers_a_repeated_push_of_the_last_step)         \
     X(test_shard_does_not_answer_a_push_of_long_ago)               \
     X(test_shard_keeps_its_run_when_another_coordinator_welcomes_it) \
-    X(test_shard_gives_up_on_a_view_without_samples)               \
+    X(test_shard_gives_up_on_a_view_that_does_not_fit)               \
     X(test_shard_keeps_a_version_it_is_asked_for)                  \
+    X(test_shard_answers_a_pull_of_a_later_version_when_it_is_there) \
+    X(test_shard_answers_who_pulled_and_then_pushed) \
+    X(test_shard_says_so_when_asked_for_too_many_versions) \
+    X(test_shard_takes_the_state_of_its_start_once) \
+    X(test_shard_gives_up_on_a_state_of_another_size) \
+    X(test_shard_fetches_a_few_blocks_at_a_time) \
+    X(test_shard_counts_steps_from_none) \
     X(test_shard_ends_when_the_coordinator_is_silent)
 
 UNIT_MAIN("shard", TESTS)
