@@ -149,7 +149,7 @@ static void take_lane(struct coordinator *c, uint64_t now_ms, const struct membe
 {
     const struct lane_result *result = &msg->lane;
     char who[160];
-    if (!is_lane_owner(c, member->who, result->lane))
+    if (!is_lane_owner(c, member->who, result->lane) || result->step > c->view.step_count)
         return;
     if (!isfinite(result->loss_sum)) {
         member_text(member, who, sizeof(who));

@@ -22,7 +22,8 @@ struct tracker {
     const struct settings *settings;
     struct batching batching;
     struct ledger *training, *evaluation;
-    uint64_t step, step_count, samples, begin_ms, progress_ms;
+    uint64_t step, step_count, samples;
+    uint64_t begin_ms, step_ms, progress_ms; /* step: when the last one was whole */
     struct mean logged, epoch;
     double loss, train_loss, test_loss, test_accuracy;
     bool has_final_eval;
@@ -99,7 +100,7 @@ static void log_training(struct tracker *tracker, uint64_t now_ms)
 static void close_step(struct tracker *tracker, const struct step_total *total, uint64_t now_ms)
 {
     tracker->step = total->step + 1;
-    tracker->progress_ms = now_ms;
+    tracker->step_ms = now_ms;
     tracker->samples += total->sample_count;
     mean_add(&tracker->logged, total);
     mean_add(&tracker->epoch, total);
@@ -124,7 +125,6 @@ static void close_evaluation(struct tracker *tracker, const struct step_total *t
     row.test_accuracy = tracker->test_accuracy =
         has_classes ? (double)total->correct_count / samples : NAN;
     add_row(tracker, &row);
-    tracker->progress_ms = now_ms;
     if (total->step == tracker->step_count)
         tracker->has_final_eval = true;
 }
@@ -138,6 +138,7 @@ int tracker_note(struct tracker *tracker, bool is_training, const struct lane_re
     int err = ledger_note(is_training ? tracker->training : tracker->evaluation, result);
     if (err != 0)
         return err;
+    tracker->progress_ms = now_ms;
     while (ledger_close(tracker->training, tracker->step, &total))
         close_step(tracker, &total, now_ms);
     while (ledger_close_any(tracker->evaluation, &total))
@@ -152,7 +153,7 @@ void tracker_begin(struct tracker *tracker, const struct batching *batching, uin
     tracker->step = start_step;
     tracker->step_count = step_count;
     tracker->has_final_eval = test_count == 0;
-    tracker->begin_ms = tracker->progress_ms = now_ms;
+    tracker->begin_ms = tracker->step_ms = tracker->progress_ms = now_ms;
     note_mark(tracker, now_ms);
 }
 
@@ -169,7 +170,7 @@ void tracker_read(const struct tracker *tracker, uint64_t now_ms, struct tracked
         .test_loss = tracker->test_loss,
         .test_accuracy = tracker->test_accuracy,
         .samples_per_s = recent_rate(tracker, now_ms),
-        .mean_samples_per_s = rate_since(begin, tracker->samples, tracker->progress_ms),
+        .mean_samples_per_s = rate_since(begin, tracker->samples, tracker->step_ms),
         .has_final_eval = tracker->has_final_eval,
         .progress_ms = tracker->progress_ms,
     };

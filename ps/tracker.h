@@ -28,7 +28,7 @@ struct tracked {
     double samples_per_s;      /* over the last seconds */
     double mean_samples_per_s; /* since the first step */
     bool has_final_eval;
-    uint64_t progress_ms;      /* when a step or an evaluation was last done */
+    uint64_t progress_ms;      /* when a lane was last heard of */
 };
 
 MUST_USE int tracker_create(const struct settings *settings, struct tracker **tracker_out);

@@ -8,6 +8,7 @@
 #include "common/digest.h"
 #include "common/log.h"
 #include "common/reduction.h"
+#include "common/vector_math.h"
 
 enum { RETRY_MS = 1000, WAITING_LOG_HELLOS = 10 /* a line of log every so many */ };
 
@@ -219,9 +220,30 @@ static void send_beat(struct exchange *x, uint64_t now_ms, struct outbox *out)
     x->beat_ms = now_ms;
 }
 
+/* The first tensor with a NaN or an infinity; NULL when all weights are numbers. */
+static const char *broken_tensor(const struct exchange *x)
+{
+    for (size_t i = 0; i < x->layout->tensor_count; i++) {
+        uint64_t begin = x->layout->tensor_begin[i], end = x->layout->tensor_begin[i + 1];
+        if (!vector_is_finite(x->weights[x->now] + begin, (size_t)(end - begin)))
+            return x->layout->tensors[i].name;
+    }
+    return NULL;
+}
+
 static void report_digest(struct exchange *x, struct outbox *out)
 {
     struct message msg = message_of(x, MSG_WEIGHTS_DIGEST);
+    const char *broken = broken_tensor(x);
+    char text[300];
+    if (broken != NULL) {
+        snprintf(text, sizeof(text),
+                 "tensor \"%s\" has a weight that is not a finite number at the end: a smaller "
+                 "optimizer.rate or a warm-up may help",
+                 broken);
+        give_up(x, ERR_INPUT, text, out);
+        return;
+    }
     struct digest *digest = digest_create();
     if (digest == NULL) {
         give_up(x, ERR_NOMEM, "no memory for the digest of the weights", out);

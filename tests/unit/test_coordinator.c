@@ -527,6 +527,9 @@ static void test_coordinator_counts_only_the_last_checkpoint_and_digest(void)
     digest_at(&bench, second, 0, "d0");
     finish_checkpoint(&bench, 0);
     CU_ASSERT(!coordinator_is_over(bench.coordinator));
+    digest(&bench, second, "d1");
+    digest(&bench, first, "d1");
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_FINISHED);
     close_bench(&bench);
     open_bench(&bench);
     join_all(&bench);

@@ -1,4 +1,5 @@
 #include "worker/exchange.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "tests/unit/unit.h"
@@ -403,6 +404,30 @@ static void test_exchange_swaps_only_when_the_evaluation_is_done(void)
     close_bench(&bench);
 }
 
+static void test_exchange_names_the_tensor_that_ends_broken(void)
+{
+    struct bench bench;
+    struct outcome end = {0};
+    begin(&bench);
+    run_step(&bench, 0);
+    run_step(&bench, 1);
+    CU_ASSERT(!exchange_is_over(bench.exchange, &end));
+    close_bench(&bench);
+    begin(&bench);
+    run_step(&bench, 0);
+    for (uint32_t block = 0; block < BLOCKS; block++)
+        for (uint32_t lane = 2; lane < 4; lane++)
+            leaf(&bench, 1, lane, block, 1.0f);
+    for (uint32_t lane = 2; lane < 4; lane++)
+        lane_done(&bench, MSG_LANE_DONE, lane);
+    for (uint32_t block = 0; block < BLOCKS; block++)
+        weights(&bench, block, 2, block == 1 ? NAN : 0.0f);
+    CU_ASSERT(exchange_is_over(bench.exchange, &end));
+    CU_ASSERT_PTR_NOT_NULL(strstr(end.text, "tensor \"w\" has a weight that is not a finite"));
+    CU_ASSERT_EQUAL(count(&bench, MSG_WEIGHTS_DIGEST), 0);
+    close_bench(&bench);
+}
+
 static void test_exchange_tells_why_its_compute_gave_up(void)
 {
     struct bench bench;
@@ -434,6 +459,7 @@ static void test_exchange_tells_why_its_compute_gave_up(void)
     X(test_exchange_ends_when_the_coordinator_is_silent) \
     X(test_exchange_swaps_only_when_the_evaluation_is_done) \
     X(test_exchange_ends_with_an_evaluation_and_a_digest)              \
+    X(test_exchange_names_the_tensor_that_ends_broken) \
     X(test_exchange_tells_why_its_compute_gave_up)
 
 UNIT_MAIN("exchange", TESTS)
