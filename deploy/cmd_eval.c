@@ -9,18 +9,13 @@
 #include "common/document.h"
 #include "deploy/trained.h"
 
-enum { SETS_MAX = 256 };
-
 struct eval_options {
     struct trained_spec spec;
-    const char *sets[SETS_MAX];
     bool has_json;
 };
 
 static const struct argp_option option_list[] = {
-    {"checkpoint", 'c', "DIR", 0, "a checkpoint, or the last one in DIR", 0},
     {"part", 'p', "test|train", 0, "which samples; default: test", 0},
-    {"set", 'S', "PATH=VALUE", 0, "a setting in place of the job file's; may be repeated", 0},
     {"json", 'j', NULL, 0, "print JSON", 0},
     {0},
 };
@@ -37,30 +32,14 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
     struct eval_options *options = state->input;
     switch (key) {
-    case 'c':
-        options->spec.checkpoint = arg;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->spec;
         return 0;
     case 'p':
         parse_part(options, arg, state);
         return 0;
-    case 'S':
-        if (options->spec.set_count == SETS_MAX)
-            argp_error(state, "more than %d times --set", SETS_MAX);
-        options->sets[options->spec.set_count++] = arg;
-        return 0;
     case 'j':
         options->has_json = true;
-        return 0;
-    case ARGP_KEY_ARG:
-        if (options->spec.job_path)
-            argp_error(state, "one job file, not '%s' as well", arg);
-        options->spec.job_path = arg;
-        return 0;
-    case ARGP_KEY_END:
-        if (!options->spec.job_path)
-            argp_error(state, "which job file?");
-        if (!options->spec.checkpoint)
-            argp_error(state, "which checkpoint?  --checkpoint DIR");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -70,7 +49,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 static const struct argp parser = {
     .options = option_list,
     .parser = parse_option,
-    .args_doc = "JOB --checkpoint DIR",
+    .children = trained_options,
     .doc = "Loss and accuracy of a checkpoint on the job's test part.",
 };
 
@@ -136,7 +115,6 @@ int cmd_eval(int argc, char **argv)
     struct trained trained;
     struct loss_result total;
     struct err_msg why = {0};
-    options.spec.sets = options.sets;
     argp_parse(&parser, argc, argv, 0, NULL, &options);
     int code = trained_open(&options.spec, &trained, &why);
     if (code == 0)

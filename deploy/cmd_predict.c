@@ -8,19 +8,14 @@
 #include <string.h>
 #include "deploy/trained.h"
 
-enum { SETS_MAX = 256 };
-
 struct predict_options {
     struct trained_spec spec;
-    const char *sets[SETS_MAX];
     const char *out;
 };
 
 static const struct argp_option option_list[] = {
-    {"checkpoint", 'c', "DIR", 0, "a checkpoint, or the last one in DIR", 0},
     {"input", 'i', "FILE", 0, "samples of the job's format, no labels; default: the test part", 0},
     {"out", 'o', "FILE", 0, "where the CSV goes; default: stdout", 0},
-    {"set", 'S', "PATH=VALUE", 0, "a setting in place of the job file's; may be repeated", 0},
     {0},
 };
 
@@ -28,30 +23,14 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
     struct predict_options *options = state->input;
     switch (key) {
-    case 'c':
-        options->spec.checkpoint = arg;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->spec;
         return 0;
     case 'i':
         options->spec.input = arg;
         return 0;
     case 'o':
         options->out = arg;
-        return 0;
-    case 'S':
-        if (options->spec.set_count == SETS_MAX)
-            argp_error(state, "more than %d times --set", SETS_MAX);
-        options->sets[options->spec.set_count++] = arg;
-        return 0;
-    case ARGP_KEY_ARG:
-        if (options->spec.job_path)
-            argp_error(state, "one job file, not '%s' as well", arg);
-        options->spec.job_path = arg;
-        return 0;
-    case ARGP_KEY_END:
-        if (!options->spec.job_path)
-            argp_error(state, "which job file?");
-        if (!options->spec.checkpoint)
-            argp_error(state, "which checkpoint?  --checkpoint DIR");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -61,7 +40,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 static const struct argp parser = {
     .options = option_list,
     .parser = parse_option,
-    .args_doc = "JOB --checkpoint DIR",
+    .children = trained_options,
     .doc = "What a checkpoint says of each sample, as CSV.\v"
            "A line a sample, in the order of the data: its index, the class it is given and the "
            "probability of each class, or, for a regression, the numbers.",
@@ -170,7 +149,6 @@ int cmd_predict(int argc, char **argv)
     struct predict_options options = {.spec.part = DATASET_TEST};
     struct trained trained;
     struct err_msg why = {0};
-    options.spec.sets = options.sets;
     argp_parse(&parser, argc, argv, 0, NULL, &options);
     int code = trained_open(&options.spec, &trained, &why);
     if (code == 0)

@@ -67,21 +67,13 @@ static bool is_over(const struct document *status)
 
 static void print_head(const struct document *status, FILE *out)
 {
-    struct progress_state state = {
-        .step = status_whole(status, "step"),
-        .step_count = status_whole(status, "steps"),
-        .epoch = status_real(status, "epoch", NAN),
-        .loss = status_real(status, "loss", NAN),
-        .samples_per_s = status_real(status, "samples_per_s", -1),
-        .left_s = is_over(status) ? -1 : status_real(status, "left_s", -1),
-    };
+    struct progress_state state = status_progress(status);
     char line[PROGRESS_LINE_BYTES];
-    snprintf(state.phase, sizeof(state.phase), "%s", status_text(status, "phase", "?"));
     progress_format(&state, 0, false, line, sizeof(line));
     const char *job = status_text(status, "job", "");
     fprintf(out, "%s%s%s%s", job, *job ? ": " : "",
             is_phase(status, "training") ? "training  " : "", line);
-    if (isfinite(state.epoch))
+    if (state.epoch > 0)
         fprintf(out, "  epoch %.2f", state.epoch);
     double accuracy = status_real(status, "test_accuracy", NAN);
     if (isfinite(accuracy))
@@ -223,12 +215,12 @@ static int look(struct run_place *place, const struct status_options *options, b
         fprintf(stderr, "talweg status: %s\n", why.text);
         return EXIT_UNREACHABLE;
     }
+    fflush(stdout);
     *is_over_out = is_over(status);
     bool is_failed = is_phase(status, "failed");
     if (is_failed)
         fprintf(stderr, "talweg status: the run failed: %s\n", status_text(status, "error", "?"));
     document_destroy(status);
-    fflush(stdout);
     return is_failed ? EXIT_FAILED : EXIT_FINE;
 }
 

@@ -11,6 +11,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 #include "common/clock.h"
+#include "common/launch.h"
 #include "deploy/local_cluster.h"
 #include "deploy/progress.h"
 #include "deploy/status_client.h"
@@ -32,10 +33,11 @@ struct watch {
     struct progress_bar bar;
     bool is_quiet;
     int signal_fd;
-    int stop_signal; /* the one that asked to stop; 0: none */
-    bool is_asked;   /* a status is on its way */
-    uint64_t ask_ms; /* when to ask (again) */
-    uint64_t step;   /* the last one heard of */
+    int stop_signal;           /* the one that asked to stop; 0: none */
+    bool is_asked;             /* a status is on its way */
+    uint64_t ask_ms;           /* when to ask (again) */
+    uint64_t step;             /* the last one heard of */
+    char checkpoint[PATH_MAX]; /* likewise; "": none */
 };
 
 static const struct argp_option option_list[] = {
@@ -53,8 +55,9 @@ static unsigned long parse_count(const char *arg, struct argp_state *state)
 {
     char *end;
     unsigned long count = strtoul(arg, &end, 10);
-    if (*end || end == arg || count < 1 || count > 4096)
-        argp_error(state, "'%s' is no number of processes: a whole number, 1 to 4096", arg);
+    if (*end || end == arg || count < 1 || count > LAUNCH_RANK_MAX + 1)
+        argp_error(state, "'%s' is no number of processes: a whole number, 1 to %d", arg,
+                   LAUNCH_RANK_MAX + 1);
     return count;
 }
 
@@ -120,13 +123,17 @@ static int complain(const char *sentence)
 static int open_signals(void)
 {
     sigset_t set;
+    struct sigaction hangup;
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
+    /* nohup means it; a signal that is blocked would arrive nevertheless. */
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+        sigaddset(&set, SIGHUP);
     sigaddset(&set, SIGCHLD);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL); /* ignored, as some daemons leave it, no child could be waited for */
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
@@ -136,8 +143,9 @@ static void read_signals(struct watch *watch)
     while (read(watch->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
         if (info.ssi_signo == SIGCHLD)
             continue;
-        if (!watch->stop_signal) {
+        if (!watch->stop_signal)
             watch->stop_signal = (int)info.ssi_signo;
+        if (cluster_phase(watch->cluster) == CLUSTER_RUNNING) {
             progress_end(&watch->bar);
             fprintf(stderr, "talweg train: stopping with a checkpoint; once more kills\n");
         }
@@ -147,35 +155,32 @@ static void read_signals(struct watch *watch)
 
 static void show(struct watch *watch, const struct document *status, uint64_t now_ms)
 {
-    struct progress_state state = {
-        .step = status_whole(status, "step"),
-        .step_count = status_whole(status, "steps"),
-        .epoch = status_real(status, "epoch", NAN),
-        .loss = status_real(status, "loss", NAN),
-        .samples_per_s = status_real(status, "samples_per_s", -1),
-        .left_s = status_real(status, "left_s", -1),
-    };
+    struct progress_state state = status_progress(status);
     const char *missing = status_text(status, "waiting_for", "");
-    snprintf(state.phase, sizeof(state.phase), "%s%s%s", status_text(status, "phase", ""),
-             *missing ? ": " : "", missing);
+    if (*missing && strcmp(state.phase, "waiting") == 0)
+        snprintf(state.phase, sizeof(state.phase), "waiting: %s", missing);
     if (state.step && state.epoch > 0)
         state.epoch_count = status_real(status, "epochs", 0);
     watch->step = state.step;
+    snprintf(watch->checkpoint, sizeof(watch->checkpoint), "%s",
+             status_text(status, "checkpoint", ""));
     if (!watch->is_quiet && cluster_phase(watch->cluster) <= CLUSTER_STOPPING)
         progress_show(&watch->bar, now_ms, &state);
 }
 
-/* One turn: asks, waits for an answer, a signal or a moment, shows what came. */
+/* One turn: asks, waits for an answer, a signal or a moment, shows what came.  Who is about to end
+ * is not asked: a question on its way would hold up our own end. */
 static void look(struct watch *watch)
 {
     struct document *status = NULL;
     uint64_t now_ms = clock_now_ms();
-    if (now_ms >= watch->ask_ms) {
+    bool can_answer = cluster_phase(watch->cluster) <= CLUSTER_STOPPING;
+    if (can_answer && now_ms >= watch->ask_ms) {
         watch->is_asked = status_client_ask(watch->client) == 0;
         watch->ask_ms = now_ms + ASK_AGAIN_MS;
     }
     int wait_ms = LOOK_MS;
-    if (!watch->is_asked && watch->ask_ms < now_ms + LOOK_MS)
+    if (can_answer && !watch->is_asked && watch->ask_ms < now_ms + LOOK_MS)
         wait_ms = (int)(watch->ask_ms - now_ms);
     int code = status_client_wait(watch->client, watch->signal_fd, wait_ms, &status, NULL);
     if (code == 0) {
@@ -263,14 +268,25 @@ static void leave_failure(const struct run_folder *folder, const struct watch *w
     document_destroy(made);
 }
 
-static int conclude_failed(const struct watch *watch, const struct run_folder *folder,
-                           const char *blame)
+/* A last sentence, and how to go on from the last checkpoint that is known of. */
+static void say_end(const struct watch *watch, const struct document *summary, const char *sentence)
 {
-    char path[PATH_MAX];
+    const char *checkpoint = status_text(summary, "checkpoint", watch->checkpoint);
+    if (*checkpoint)
+        fprintf(stderr, "talweg train: %s; `--resume %s` goes on\n", sentence, checkpoint);
+    else
+        fprintf(stderr, "talweg train: %s\n", sentence);
+}
+
+static int conclude_failed(const struct watch *watch, const struct run_folder *folder,
+                           const struct document *summary, const char *blame)
+{
+    char path[PATH_MAX], sentence[PATH_MAX + 64];
     complain(blame);
     run_folder_path(folder, path, "log");
-    fprintf(stderr, "talweg train: the run ended at step %" PRIu64 "; logs are in %s\n",
-            watch->step, path);
+    snprintf(sentence, sizeof(sentence), "the run ended at step %" PRIu64 "; logs are in %s",
+             watch->step, path);
+    say_end(watch, summary, sentence);
     return watch->stop_signal ? EXIT_SIGNAL + watch->stop_signal : EXIT_FAILED;
 }
 
@@ -291,24 +307,24 @@ static int conclude(const struct watch *watch, const struct run_folder *folder,
     char blame[1536], path[PATH_MAX];
     struct err_msg why = {0};
     struct document *summary = NULL;
-    int exit_code;
+    int exit_code, asked_code = EXIT_SIGNAL + watch->stop_signal;
     run_folder_path(folder, path, "summary.json");
     int code = document_load(path, &summary, &why);
     const char *phase = status_text(summary, "phase", "");
+    const char *error = status_text(summary, "error", "");
     bool has_failed = cluster_blame(watch->cluster, blame, sizeof(blame));
-    if (watch->stop_signal && strcmp(phase, "stopped") == 0) {
-        fprintf(stderr, "talweg train: stopped at step %" PRIu64 "; `--resume %s` goes on\n",
-                status_whole(summary, "steps"), folder->out);
-        exit_code = EXIT_SIGNAL + watch->stop_signal;
+    bool has_ended_itself = has_failed && cluster_has_ended_itself(watch->cluster);
+    if (strcmp(phase, "stopped") == 0 && (watch->stop_signal || has_ended_itself)) {
+        say_end(watch, summary, error);
+        exit_code = watch->stop_signal ? asked_code : EXIT_FAILED;
     } else if (has_failed) {
-        const char *error = status_text(summary, "error", "");
-        if (*error && cluster_has_ended_itself(watch->cluster))
+        if (*error && has_ended_itself)
             snprintf(blame, sizeof(blame), "%s", error);
-        exit_code = conclude_failed(watch, folder, blame);
+        exit_code = conclude_failed(watch, folder, summary, blame);
         leave_failure(folder, watch, summary, blame);
     } else if (watch->stop_signal && code < 0) {
-        complain("killed");
-        exit_code = EXIT_SIGNAL + watch->stop_signal;
+        say_end(watch, summary, "killed");
+        exit_code = asked_code;
     } else {
         exit_code = code < 0 ? complain(why.text) : conclude_well(summary, folder, options);
     }
@@ -334,6 +350,10 @@ static int run(const struct train_options *options, const struct settings *setti
     run_folder_path(folder, path, "summary.json");
     if (unlink(path) != 0 && errno != ENOENT) {
         err_set(&why, ERR_IO, "%s: cannot be replaced: %s", path, strerror(errno));
+        return complain(why.text);
+    }
+    if (watch.signal_fd < 0) {
+        err_set(&why, ERR_IO, "signals cannot be read: %s", strerror(errno));
         return complain(why.text);
     }
     if (cluster_start(&spec, &watch.cluster, &why) < 0)

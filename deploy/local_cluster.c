@@ -9,8 +9,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* How long the others are waited for. */
-enum { SAY_WHY_MS = 2000, LEAVE_MS = 15000, END_MS = 3000 };
+/* How long the others are waited for.  A process that was killed leaves nothing to explain, and
+ * those that wait for it cannot finish: they are ended at once. */
+enum { SAY_WHY_MS = 2000, KILLED_MS = 100, LEAVE_MS = 1500, END_MS = 600 };
 
 enum { COORDINATOR_IDX = 0, ARGUMENT_BYTES = PATH_MAX + 32, FIXED_ARGUMENTS = 24 };
 
@@ -212,7 +213,9 @@ static void note_end(struct cluster *cluster, const struct child *child, uint64_
             cluster->failed = child;
         if (is_coordinator)
             cluster->has_ended_itself = true;
-        if (cluster->phase != CLUSTER_FAILING)
+        if (WIFSIGNALED(child->wait_status))
+            enter(cluster, CLUSTER_FAILING, now_ms + KILLED_MS);
+        else if (cluster->phase != CLUSTER_FAILING)
             enter(cluster, CLUSTER_FAILING, now_ms + SAY_WHY_MS);
     } else if (is_coordinator && cluster->phase <= CLUSTER_STOPPING) {
         enter(cluster, CLUSTER_LEAVING, now_ms + LEAVE_MS);
@@ -223,12 +226,12 @@ static void move_on(struct cluster *cluster, uint64_t now_ms)
 {
     if (cluster->deadline_ms == 0 || now_ms < cluster->deadline_ms)
         return;
-    if (cluster->phase == CLUSTER_ENDING) {
-        children_signal_all(cluster->children, SIGKILL);
-        enter(cluster, CLUSTER_KILLING, 0);
-    } else {
+    if (cluster->phase == CLUSTER_FAILING) {
         children_signal_all(cluster->children, SIGTERM);
         enter(cluster, CLUSTER_ENDING, now_ms + END_MS);
+    } else { /* without a coordinator, nothing that the others hold is of use */
+        children_signal_all(cluster->children, SIGKILL);
+        enter(cluster, CLUSTER_KILLING, 0);
     }
 }
 

@@ -96,6 +96,8 @@ void progress_format(const struct progress_state *state, unsigned bar_cells, boo
     if (state->step_count)
         add(&text, "step %llu/%llu", (unsigned long long)state->step,
             (unsigned long long)state->step_count);
+    else if (state->step)
+        add(&text, "step %llu", (unsigned long long)state->step);
     if (isfinite(state->loss))
         add(&text, "  loss %.4g", state->loss);
     if (state->samples_per_s > 0) {
@@ -142,8 +144,13 @@ void progress_show(struct progress_bar *progress, uint64_t now_ms,
     char line[PROGRESS_LINE_BYTES];
     if (progress->is_terminal) {
         unsigned columns = terminal_columns(progress->out);
-        unsigned cells = bar_cells_for(state, columns);
-        progress_format(state, cells, progress->is_utf8, line, sizeof(line));
+        struct progress_state shown = *state;
+        unsigned cells = bar_cells_for(&shown, columns);
+        if (!cells) { /* rather a bar than the epoch, which the step tells as well */
+            shown.epoch_count = 0;
+            cells = bar_cells_for(&shown, columns);
+        }
+        progress_format(&shown, cells, progress->is_utf8, line, sizeof(line));
         int width = cells ? (int)strlen(line) : (int)columns - 1;
         fprintf(progress->out, "\r\033[K%.*s", width, line);
         fflush(progress->out);

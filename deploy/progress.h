@@ -17,7 +17,7 @@
 
 enum { PROGRESS_LINE_BYTES = 1024, PROGRESS_INTERVAL_MS = 5000 };
 
-/* What one line tells.  Numbers that are not known yet are negative or NaN. */
+/* What one line tells.  Numbers that are not known are 0, negative or NaN. */
 struct progress_state {
     char phase[128]; /* "training", "waiting: ...", ... */
     uint64_t step, step_count;

@@ -82,6 +82,9 @@ int run_folder_open(const char *out, struct run_folder *folder_out, struct err_m
 {
     struct run_folder folder = {.lock_fd = -1};
     char path[PATH_MAX];
+    if (!*out || strlen(out) >= PATH_MAX)
+        return err_set(why, ERR_INPUT, "--out: found %s, expected a folder",
+                       *out ? "a path that is too long" : "nothing");
     int code = make_folders(out, 0777, why);
     if (code < 0)
         return code;

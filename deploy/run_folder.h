@@ -20,8 +20,8 @@ struct run_folder {
     int lock_fd;            /* held until close; no child inherits it */
 };
 
-/* Makes what is missing.  ERR_IO with the path and the reason; ERR_REFUSED when another run has it.
- * On failure nothing is held. */
+/* Makes what is missing.  ERR_IO, ERR_INPUT with the path and the reason; ERR_REFUSED when another
+ * run has it. On failure nothing is held. */
 MUST_USE int run_folder_open(const char *out, struct run_folder *folder_out, struct err_msg *why);
 
 /* Removes the sockets that are left and lets the lock go. */

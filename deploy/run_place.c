@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "common/checkpoint.h"
 #include "common/clock.h"
 #include "deploy/status_client.h"
 
@@ -134,10 +135,14 @@ static int check_alive(const struct run_place *place, struct err_msg *why)
         return 0;
     if (kill((pid_t)pid, 0) == 0 || errno != ESRCH)
         return 0;
+    char checkpoint[PATH_MAX];
+    bool has_checkpoint = checkpoint_latest(place->dir, checkpoint, NULL) == 0;
     return err_set(why, ERR_LOST,
                    "%s: the run's coordinator (process %lld on %s) is gone and left no summary: it "
-                   "was killed; `talweg train JOB --resume %s` goes on from its last checkpoint",
-                   place->dir, (long long)pid, host, place->dir);
+                   "was killed; %s%s",
+                   place->dir, (long long)pid, host,
+                   has_checkpoint ? "the newest checkpoint, for --resume, is " : "no checkpoint",
+                   has_checkpoint ? checkpoint : " is there");
 }
 
 static int ask_coordinator(struct run_place *place, struct document **status_out,
@@ -186,6 +191,8 @@ static int status_of_summary(struct run_place *place, struct document **status_o
 {
     struct document *summary = place->summary;
     int64_t steps = (int64_t)status_whole(summary, "steps");
+    /* A summary says how far the run came; how far it had to go, only when it came there. */
+    bool is_finished = strcmp(status_text(summary, "phase", "finished"), "finished") == 0;
     struct document *status = document_object();
     if (!status)
         return ERR_NOMEM;
@@ -193,7 +200,7 @@ static int status_of_summary(struct run_place *place, struct document **status_o
         document_put(status, "job", document_text(status_text(summary, "job", ""))) ||
         document_put(status, "run_id", document_text(status_text(summary, "run_id", ""))) ||
         document_put(status, "step", document_whole(steps)) ||
-        document_put(status, "steps", document_whole(steps)) ||
+        document_put(status, "steps", is_finished ? document_whole(steps) : document_real(NAN)) ||
         document_put(status, "epoch", copy_real(summary, "epochs")) ||
         document_put(status, "loss", copy_real(summary, "train_loss")) ||
         document_put(status, "test_accuracy", copy_real(summary, "test_accuracy")) ||

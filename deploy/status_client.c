@@ -1,6 +1,8 @@
 #include "deploy/status_client.h"
 
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 #include "common/arena.h"
 #include "common/random.h"
 #include "common/transport.h"
@@ -110,4 +112,20 @@ const char *status_text(const struct document *object, const char *key, const ch
 {
     const char *text;
     return document_get_text(object, key, &text, NULL) == 0 ? text : fallback;
+}
+
+struct progress_state status_progress(const struct document *status)
+{
+    struct progress_state state = {
+        .step = status_whole(status, "step"),
+        .step_count = status_whole(status, "steps"),
+        .epoch = status_real(status, "epoch", NAN),
+        .loss = status_real(status, "loss", NAN),
+        .samples_per_s = status_real(status, "samples_per_s", -1),
+        .left_s = -1,
+    };
+    snprintf(state.phase, sizeof(state.phase), "%s", status_text(status, "phase", "?"));
+    if (strcmp(state.phase, "training") == 0)
+        state.left_s = status_real(status, "left_s", -1);
+    return state;
 }

@@ -12,6 +12,7 @@
  */
 #include <stdint.h>
 #include "common/document.h"
+#include "deploy/progress.h"
 
 struct status_client;
 
@@ -32,5 +33,8 @@ MUST_USE int status_client_wait(struct status_client *client, int extra_fd, int 
 double status_real(const struct document *object, const char *key, double fallback);
 uint64_t status_whole(const struct document *object, const char *key);
 const char *status_text(const struct document *object, const char *key, const char *fallback);
+
+/* How far the run of a status is, without epoch_count. */
+struct progress_state status_progress(const struct document *status);
 
 #endif

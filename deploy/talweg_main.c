@@ -72,5 +72,10 @@ int main(int argc, char **argv)
     char full_name[32];
     snprintf(full_name, sizeof(full_name), "talweg %s", command->name);
     argv[1] = full_name;
-    return command->run(argc - 1, argv + 1);
+    int exit_code = command->run(argc - 1, argv + 1);
+    if (exit_code == EXIT_FINE && (fflush(stdout) != 0 || ferror(stdout))) {
+        fprintf(stderr, "%s: what it printed could not be written\n", full_name);
+        return EXIT_FAILED;
+    }
+    return exit_code;
 }

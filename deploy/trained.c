@@ -3,6 +3,48 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const struct argp_option option_list[] = {
+    {"checkpoint", 'c', "DIR", 0, "a checkpoint, or the last one in DIR", 0},
+    {"set", 'S', "PATH=VALUE", 0, "a setting in place of the job file's; may be repeated", 0},
+    {0},
+};
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+    struct trained_spec *spec = state->input;
+    switch (key) {
+    case 'c':
+        spec->checkpoint = arg;
+        return 0;
+    case 'S':
+        if (spec->set_count == TRAINED_SETS_MAX)
+            argp_error(state, "more than %d times --set", TRAINED_SETS_MAX);
+        spec->sets[spec->set_count++] = arg;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (spec->job_path)
+            argp_error(state, "one job file, not '%s' as well", arg);
+        spec->job_path = arg;
+        return 0;
+    case ARGP_KEY_END:
+        if (!spec->job_path)
+            argp_error(state, "which job file?");
+        if (!spec->checkpoint)
+            argp_error(state, "which checkpoint?  --checkpoint DIR");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp parser = {
+    .options = option_list,
+    .parser = parse_option,
+    .args_doc = "JOB --checkpoint DIR",
+};
+
+const struct argp_child trained_options[] = {{&parser, 0, NULL, 0}, {0}};
+
 static int load_job(const struct trained_spec *spec, struct trained *trained, struct err_msg *why)
 {
     int code = settings_load(spec->job_path, spec->sets, spec->set_count, &trained->settings, why);
@@ -12,8 +54,8 @@ static int load_job(const struct trained_spec *spec, struct trained *trained, st
         code = dataset_open(trained->settings, spec->part, &trained->dataset, why);
     if (code == ERR_NOT_FOUND)
         return err_set(why, code,
-                       "%s: the job holds no test part: set data.test_inputs or "
-                       "data.test_fraction, or use --part train",
+                       "%s: the job has no test part: set data.test_inputs or "
+                       "data.test_fraction, or choose other samples (see --help)",
                        spec->job_path);
     if (code == 0)
         trained->info = dataset_info(trained->dataset);

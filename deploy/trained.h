@@ -7,22 +7,27 @@
  * Memory:   the weights, one batch, the data set as far as data.memory_bytes allows.
  * Surprise: none.
  */
+#include <argp.h>
 #include <limits.h>
 #include "common/checkpoint.h"
 #include "common/settings.h"
 #include "worker/data/dataset.h"
 #include "worker/nn/graph.h"
 
-enum { TRAINED_BATCH = 256 };
+enum { TRAINED_BATCH = 256, TRAINED_SETS_MAX = 256 };
 
 struct trained_spec {
     const char *job_path;
-    const char *const *sets;
+    const char *sets[TRAINED_SETS_MAX];
     size_t set_count;
     const char *checkpoint; /* a checkpoint, or a folder with some: the last one then */
     enum dataset_part part;
     const char *input; /* a file without labels in place of the part; NULL: the part */
 };
+
+/* JOB, --checkpoint and --set of a command line, for the children of an argp parser: on
+ * ARGP_KEY_INIT that sets child_inputs[0] to a spec, which is filled in. */
+extern const struct argp_child trained_options[];
 
 /* Everything is borrowed until trained_close. */
 struct trained {

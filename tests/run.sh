@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every test there is: unit, parity and sim under address and undefined-behaviour sanitizers and as a
-# release, those with threads under the thread sanitizer as well, and the real executables.
+# Every test there is: unit, parity and sim under address and undefined-behaviour sanitizers and as
+# a release, those with threads under the thread sanitizer as well, and the real executables.
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/deploy/packages.sh"

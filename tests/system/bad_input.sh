@@ -98,12 +98,20 @@ check "no coordinator: the worker gives up" test $? -ne 0 -a $? -ne 124
 contains "no coordinator: it says who is missing" "$SCRATCH/said" 'coordinator'
 
 # Command lines.
-for arguments in 'train' 'train a b' 'train a --servers none' 'fly' 'eval a' 'predict a'; do
+for arguments in 'train' 'train a b' 'train a --servers none' 'train a --workers 1025' \
+    'fly' 'eval a' 'predict a'; do
     # shellcheck disable=SC2086
     "$TALWEG" $arguments > "$SCRATCH/said" 2>&1
     equal "talweg $arguments: ends with" $? 2
     check "talweg $arguments: says something" test -s "$SCRATCH/said"
 done
+
+"$TALWEG" train "$SCRATCH/idx.cfg" --out '' > "$SCRATCH/said" 2>&1
+equal "no name for a folder: ends with" $? 1
+contains "no name for a folder: it says so" "$SCRATCH/said" 'out: found nothing'
+"$TALWEG" settings 2> "$SCRATCH/said" > /dev/full
+equal "output that cannot be written: ends with" $? 1
+contains "output that cannot be written: it says so" "$SCRATCH/said" 'could not be written'
 
 # No permission.
 if [ "$(id -u)" -eq 0 ] && command -v setpriv > /dev/null; then

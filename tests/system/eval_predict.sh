@@ -86,6 +86,11 @@ equal "head of a regression" "$(head -n 1 "$SCRATCH/reals.out")" index,y0
 "$TALWEG" eval "$SCRATCH/reals.cfg" --checkpoint "$SCRATCH/reals" --json > "$SCRATCH/eval.json"
 equal "a regression has no accuracy" "$(json "$SCRATCH/eval.json" 'd["accuracy"]')" null
 
+"$TALWEG" predict "$DIGITS" --checkpoint "$SCRATCH/digits" --set data.test_fraction=0 \
+    > "$SCRATCH/out" 2>&1
+equal "no test part: predict ends with" $? 1
+contains "no test part: it says so" "$SCRATCH/out" 'no test part'
+
 # A checkpoint of another network, and none at all.
 "$TALWEG" eval "$SCRATCH/words.cfg" --checkpoint "$SCRATCH/digits" > "$SCRATCH/other.txt" 2>&1
 equal "another network: eval ends with" $? 1

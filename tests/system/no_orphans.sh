@@ -3,10 +3,12 @@
 # Ctrl-C leaves a checkpoint that --resume goes on from.
 . "$(dirname "$0")/lib.sh"
 
-# begin OUT [STEPS]: a run that would take for ever, under way; sets train_pid and children.
+# begin OUT [STEPS]: a run that would take for ever, under way; sets train_pid and children.  With
+# what stands in $runner before its command line.
+runner=()
 begin() {
     local out=$1 steps=${2:-1000000}
-    start "$out.txt" "$TALWEG" train "$DIGITS" --servers 2 --workers 2 --set job.epochs=0 \
+    start "$out.txt" "${runner[@]}" "$TALWEG" train "$DIGITS" --servers 2 --workers 2 --set job.epochs=0 \
         --set "job.steps=$steps" --out "$out"
     train_pid=$LAST_PID
     is_under_way() {
@@ -41,9 +43,12 @@ for victim in coordinator server worker; do
     coordinator) pid=$(json "$SCRATCH/status.json" 'd["coordinator"]["pid"]') ;;
     *) pid=$(json "$SCRATCH/status.json" "d['${victim}s'][1]['pid']") ;;
     esac
+    killed_ns=$(date +%s%N)
     kill -KILL "$pid"
     finished_within 30 "$train_pid"
     equal "$victim killed: train ends with" $? 1
+    taken_ms=$((($(date +%s%N) - killed_ns) / 1000000))
+    check "$victim killed: within 2 seconds, in $taken_ms ms" test "$taken_ms" -lt 2000
     contains "$victim killed: it says who and why" "$out.txt" \
         "$victim.* \(process $pid\) was killed by signal 9"
     check "$victim killed: no child stays" wait_until 5 all_gone
@@ -58,10 +63,11 @@ kill -INT "$train_pid"
 finished_within 30 "$train_pid"
 equal "Ctrl-C: train ends with" $? 130
 check "Ctrl-C: no child stays" all_gone
-contains "Ctrl-C: it says how to go on" "$SCRATCH/stopped.txt" 'resume'
-check "Ctrl-C: a whole checkpoint" compgen -G "$SCRATCH/stopped/checkpoint-*/checkpoint.json"
+checkpoint=$(sed -n 's/.*--resume \([^`]*\)`.*/\1/p' "$SCRATCH/stopped.txt")
+check "Ctrl-C: it says how to go on, with a whole checkpoint" test -f "$checkpoint/checkpoint.json"
+contains "Ctrl-C: at the step of that" "$SCRATCH/stopped.txt" "stopped at step ${checkpoint##*-} of 12000"
 train "$SCRATCH/resumed" "$DIGITS" --set job.epochs=0 --set job.steps=12000 \
-    --resume "$SCRATCH/stopped"
+    --resume "$checkpoint"
 equal "it can be resumed: ends with" $? 0
 equal "to the last step" "$(json "$SCRATCH/resumed/summary.json" 'd["steps"]')" 12000
 
@@ -74,10 +80,34 @@ finished_within 10 "$train_pid"
 equal "Ctrl-C twice: train ends with" $? 130
 check "Ctrl-C twice: no child stays" all_gone
 
+# As nohup starts it, and as some daemons do, who never wait for children.
+runner=(env --ignore-signal=HUP,CHLD)
 begin "$SCRATCH/term"
+kill -HUP "$train_pid"
+sleep 0.5
+check "SIGHUP under nohup: it goes on" kill -0 "$train_pid"
 kill -TERM "$train_pid"
 finished_within 30 "$train_pid"
 equal "SIGTERM: train ends with" $? 143
 check "SIGTERM: no child stays" all_gone
+runner=()
+
+begin "$SCRATCH/asked"
+kill -TERM "$(json "$SCRATCH/status.json" 'd["coordinator"]["pid"]')"
+finished_within 30 "$train_pid"
+equal "SIGTERM to the coordinator: train ends with" $? 1
+contains "SIGTERM to the coordinator: a stop with a checkpoint" "$SCRATCH/asked.txt" \
+    'stopped at step .*--resume'
+"$TALWEG" status "$SCRATCH/asked" > /dev/null
+equal "SIGTERM to the coordinator: status ends with" $? 0
+
+# So many that most of them are still on their way.
+start "$SCRATCH/early.txt" "$TALWEG" train "$DIGITS" --workers 60 --out "$SCRATCH/early"
+wait_until 10 test -f "$SCRATCH/early/run.json"
+children=$(children_of "$LAST_PID")
+kill -INT "$LAST_PID"
+finished_within 8 "$LAST_PID"
+equal "Ctrl-C before all have come: train ends with" $? 130
+check "Ctrl-C before all have come: no child stays" all_gone
 
 finish

@@ -15,7 +15,7 @@ compare() {
     rm -rf "$2"
 }
 
-for cluster in '1 1' '1 3' '2 4' '3 8'; do
+for cluster in '1 1' '1 3' '2 4' '3 8' '5 10'; do
     read -r servers workers <<< "$cluster"
     for threads in 1 2; do
         train "$SCRATCH/run" "$DIGITS" --servers "$servers" --workers "$workers" \

@@ -4,10 +4,12 @@
 
 # keys FILE: exits 0 when the status has the promised members.
 keys() {
-    json "$1" '[k for k in "phase step steps epoch loss samples_per_s coordinator servers workers".split() if k not in d] +
-        [k for k in "pid host".split() if k not in d["coordinator"]] +
-        [k for s in d["servers"] for k in "rank pid host blocks bytes pushes_per_s bytes_in_per_s bytes_out_per_s".split() if k not in s] +
-        [k for w in d["workers"] for k in "rank pid host lanes samples_per_s last_heard_ms".split() if k not in w]'
+    json "$1" '[key for objects, keys in (
+        ([d], "phase step steps epoch loss samples_per_s coordinator servers workers"),
+        ([d["coordinator"]], "pid host"),
+        (d["servers"], "rank pid host blocks bytes pushes_per_s bytes_in_per_s bytes_out_per_s"),
+        (d["workers"], "rank pid host lanes samples_per_s last_heard_ms"))
+        for object in objects for key in keys.split() if key not in object]'
 }
 
 "$TALWEG" status "$SCRATCH/none" > "$SCRATCH/out" 2>&1
@@ -31,7 +33,8 @@ is_training() {
 check "it trains" wait_until 30 is_training
 equal "keys that are missing" "$(keys "$SCRATCH/status.json")" '[]'
 equal "servers" "$(json "$SCRATCH/status.json" 'sorted(s["rank"] for s in d["servers"])')" '[0, 1]'
-equal "workers" "$(json "$SCRATCH/status.json" 'sorted(w["rank"] for w in d["workers"])')" '[0, 1, 2]'
+equal "workers" "$(json "$SCRATCH/status.json" 'sorted(w["rank"] for w in d["workers"])')" \
+    '[0, 1, 2]'
 equal "lanes, all dealt" "$(json "$SCRATCH/status.json" 'sum(w["lanes"] for w in d["workers"])')" 8
 check "the pids are of living processes" kill -0 $(json "$SCRATCH/status.json" \
     '" ".join(str(p["pid"]) for p in d["servers"] + d["workers"] + [d["coordinator"]])')
@@ -53,6 +56,9 @@ finished_within 30 "$train_pid"
 equal "Ctrl-C: train ends with" $? 130
 "$TALWEG" status "$SCRATCH/run" --json > "$SCRATCH/status.json"
 equal "stopped: status ends with" $? 0
+equal "stopped: phase" "$(json "$SCRATCH/status.json" 'd["phase"]')" stopped
+equal "stopped: it does not say that all steps are done" \
+    "$(json "$SCRATCH/status.json" 'd["steps"]')" null
 
 train "$SCRATCH/done" "$DIGITS"
 "$TALWEG" status "$SCRATCH/done" --json > "$SCRATCH/status.json"
