@@ -98,8 +98,9 @@ MUST_USE int checkpoint_read(const struct checkpoint_reader *reader, const struc
 MUST_USE int checkpoint_read_weights(const struct checkpoint_reader *reader,
                                      const struct layout *layout, float *out, struct err_msg *why);
 
-/* path_out: dir itself when it is a checkpoint, else the one with the highest step within dir.
- * Only the manifest is looked at.  ERR_NOT_FOUND with a sentence. */
+/* path_out: dir itself when it is a checkpoint, else the one within dir that was written last: one
+ * of an earlier run may have a higher step.  Only the manifest is looked at.  ERR_NOT_FOUND with a
+ * sentence. */
 MUST_USE int checkpoint_latest(const char *dir, char path_out[PATH_MAX], struct err_msg *why);
 
 /* Removes checkpoints of step `step` or earlier but the `keep` latest of them (0 keeps all).  Later

@@ -179,6 +179,21 @@ static int step_path(const char *dir, uint64_t step, char path_out[PATH_MAX], st
     return path_join(path_out, dir, name, why);
 }
 
+/* When the manifest, the last file of a checkpoint, was written. */
+static struct timespec written_at(const char *dir)
+{
+    struct stat status;
+    char path[PATH_MAX];
+    if (path_join(path, dir, "checkpoint.json", NULL) != 0 || stat(path, &status) != 0)
+        return (struct timespec){0};
+    return status.st_mtim;
+}
+
+static bool is_later(struct timespec a, struct timespec b)
+{
+    return a.tv_sec != b.tv_sec ? a.tv_sec > b.tv_sec : a.tv_nsec > b.tv_nsec;
+}
+
 static int try_manifest(const char *dir, struct err_msg *why)
 {
     struct manifest manifest;
@@ -201,9 +216,16 @@ int checkpoint_latest(const char *dir, char path_out[PATH_MAX], struct err_msg *
     }
     err = list_steps(dir, &list, why);
     bool is_found = false;
-    for (size_t i = 0; i < list.count && err == 0 && !is_found; i++) {
-        err = step_path(dir, list.steps[i], path_out, why);
-        is_found = err == 0 && try_manifest(path_out, why) == 0;
+    struct timespec newest = {0};
+    for (size_t i = 0; i < list.count && err == 0; i++) {
+        char path[PATH_MAX];
+        err = step_path(dir, list.steps[i], path, why);
+        if (err != 0 || try_manifest(path, is_found ? NULL : why) != 0 ||
+            (is_found && !is_later(written_at(path), newest)))
+            continue;
+        newest = written_at(path);
+        snprintf(path_out, PATH_MAX, "%s", path);
+        is_found = true;
     }
     free(list.steps);
     if (err != 0 || is_found)

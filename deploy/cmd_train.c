@@ -223,9 +223,11 @@ static void print_summary(const struct document *summary, const struct run_folde
 {
     char wall[32], path[PATH_MAX];
     double accuracy = status_real(summary, "test_accuracy", NAN);
+    double train_loss = status_real(summary, "train_loss", NAN);
     double test_loss = status_real(summary, "test_loss", NAN);
     print_row("steps", "%" PRIu64, status_whole(summary, "steps"));
-    print_row("train loss", "%.4f", status_real(summary, "train_loss", NAN));
+    if (isfinite(train_loss)) /* else resumed at its end */
+        print_row("train loss", "%.4f", train_loss);
     if (isfinite(test_loss))
         print_row("test loss", "%.4f", test_loss);
     if (isfinite(accuracy))
@@ -371,7 +373,11 @@ int cmd_train(int argc, char **argv)
     struct settings *settings = NULL;
     struct run_folder folder;
     struct err_msg why = {0};
+    char resume[PATH_MAX];
     argp_parse(&parser, argc, argv, 0, NULL, &options);
+    /* The summary names it, and is read from elsewhere, too. */
+    if (options.resume && realpath(options.resume, resume))
+        options.resume = resume;
     if (settings_load(options.job, options.sets, options.set_count, &settings, &why) < 0)
         return complain(why.text);
     int exit_code;

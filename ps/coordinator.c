@@ -353,6 +353,10 @@ static void hear_member(struct coordinator *c, uint64_t now_ms, struct member *m
         take_late(c, msg, out);
         break;
     case MSG_BYE:
+        if (msg->outcome.code == ERR_STOPPED) {
+            coordinator_stop(c, out);
+            break;
+        }
         member_text(member, who, sizeof(who));
         fail(c, out, "%s gave up: %.300s", who, msg->outcome.text);
         break;

@@ -41,6 +41,7 @@ struct shard {
     uint64_t hello_ms, beat_ms, fetch_ms, heard_ms; /* when last done; heard: the coordinator */
     struct beat usage, totals;
     uint64_t refused_count;
+    bool is_leaving; /* has asked the coordinator to end the job */
     bool is_over;
     struct outcome end;
 };
@@ -564,8 +565,18 @@ void shard_destroy(struct shard *shard)
 
 void shard_stop(struct shard *shard, struct outbox *out)
 {
-    if (!shard->is_over)
-        give_up(shard, ERR_STOPPED, "it was asked to stop by a signal", out);
+    static const char text[] = "asked to stop by a signal";
+    if (shard->is_over || shard->is_leaving)
+        return;
+    shard->is_leaving = true;
+    if (!run_is_known(shard->run)) {
+        finish(shard, ERR_STOPPED, text);
+        return;
+    }
+    struct message bye = message_of(shard, MSG_BYE);
+    bye.outcome.code = ERR_STOPPED;
+    snprintf(bye.outcome.text, sizeof(bye.outcome.text), "%s", text);
+    outbox_put(out, coordinator_address, &bye);
 }
 
 void shard_note_usage(struct shard *shard, const struct beat *usage)

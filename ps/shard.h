@@ -33,7 +33,8 @@ void shard_destroy(struct shard *shard);
 void shard_step(struct shard *shard, uint64_t now_ms, struct address from,
                 const struct message *msg, struct outbox *out);
 
-/* Ends the shard because its process was asked to, and tells the coordinator. */
+/* Asks the coordinator to end the job with a checkpoint, since this process was asked to stop; the
+ * shard serves until then.  Ends it at once when no coordinator has answered yet. */
 void shard_stop(struct shard *shard, struct outbox *out);
 
 /* What the operating system says of the process, for the next beat. */

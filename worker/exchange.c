@@ -56,6 +56,7 @@ struct exchange {
     uint64_t begin_ms, hello_count;
     uint64_t hello_ms, beat_ms, pull_ms, heard_ms; /* when last done; heard: the coordinator */
     struct beat usage, totals;
+    bool is_leaving; /* has asked the coordinator to end the job */
     bool is_over;
     struct outcome end;
 };
@@ -547,8 +548,18 @@ void exchange_destroy(struct exchange *x)
 
 void exchange_stop(struct exchange *x, struct outbox *out)
 {
-    if (!x->is_over)
-        give_up(x, ERR_STOPPED, "it was asked to stop by a signal", out);
+    static const char text[] = "asked to stop by a signal";
+    if (x->is_over || x->is_leaving)
+        return;
+    x->is_leaving = true;
+    if (!run_is_known(x->run)) {
+        finish(x, ERR_STOPPED, text);
+        return;
+    }
+    struct message bye = message_of(x, MSG_BYE);
+    bye.outcome.code = ERR_STOPPED;
+    snprintf(bye.outcome.text, sizeof(bye.outcome.text), "%s", text);
+    outbox_put(out, coordinator_address, &bye);
 }
 
 void exchange_note_usage(struct exchange *x, const struct beat *usage)

@@ -35,7 +35,8 @@ void exchange_destroy(struct exchange *exchange);
 void exchange_step(struct exchange *exchange, uint64_t now_ms, struct address from,
                    const struct message *msg, struct outbox *out);
 
-/* Ends the worker because its process was asked to, and tells the coordinator. */
+/* Asks the coordinator to end the job with a checkpoint, since this process was asked to stop; the
+ * worker works until then.  Ends it at once when no coordinator has answered yet. */
 void exchange_stop(struct exchange *exchange, struct outbox *out);
 
 /* What the operating system says of the process, for the next beat. */

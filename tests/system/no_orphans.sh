@@ -70,6 +70,11 @@ train "$SCRATCH/resumed" "$DIGITS" --set job.epochs=0 --set job.steps=12000 \
     --resume "$checkpoint"
 equal "it can be resumed: ends with" $? 0
 equal "to the last step" "$(json "$SCRATCH/resumed/summary.json" 'd["steps"]')" 12000
+(cd "$SCRATCH" && train again "$DIGITS" --set job.epochs=0 --set job.steps=12000 --resume resumed)
+equal "resumed at its end: ends with" $? 0
+check "resumed at its end: no number is missing" sh -c "! grep -i nan '$SCRATCH/again.txt'"
+contains "resumed at its end: the checkpoint has its whole path" "$SCRATCH/again.txt" \
+    "^checkpoint +/.*-12000"
 
 begin "$SCRATCH/twice"
 kill -STOP "$(json "$SCRATCH/status.json" 'd["coordinator"]["pid"]')"

@@ -2,6 +2,9 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/stat.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 #include "common/digest.h"
@@ -26,7 +29,7 @@
     X(test_checkpoint_check_names_the_setting_that_differs) \
     X(test_checkpoint_leaves_nothing_when_the_disk_is_full) \
     X(test_checkpoint_says_so_when_it_may_not_write) \
-    X(test_checkpoint_latest_finds_the_highest_whole_one) \
+    X(test_checkpoint_latest_finds_the_whole_one_written_last) \
     X(test_checkpoint_prune_keeps_the_latest_and_what_is_not_its_own) \
     X(test_checkpoint_sweep_takes_what_killed_writers_left) \
     X(test_checkpoint_is_whole_or_absent_wherever_its_writer_is_killed)
@@ -535,24 +538,35 @@ static void test_checkpoint_says_so_when_it_may_not_write(void)
     scratch_remove(dir);
 }
 
-static void test_checkpoint_latest_finds_the_highest_whole_one(void)
+static void set_time(const char *dir, uint64_t step, time_t seconds)
+{
+    char manifest[PATH_MAX];
+    struct timespec times[2] = {{.tv_sec = seconds}, {.tv_sec = seconds}};
+    snprintf(manifest, sizeof(manifest), "%s/checkpoint-%" PRIu64 "/checkpoint.json", dir, step);
+    CU_ASSERT(utimensat(AT_FDCWD, manifest, times, 0) == 0);
+}
+
+static void test_checkpoint_latest_finds_the_whole_one_written_last(void)
 {
     char dir[PATH_MAX], path[PATH_MAX];
     struct err_msg why = {""};
     scratch_make(dir);
     write_step(dir, 9);
-    write_step(dir, 100);
+    write_step(dir, 100); /* of an earlier run in the same folder */
     write_step(dir, 20);
+    set_time(dir, 100, 1000);
+    set_time(dir, 9, 1000);
+    set_time(dir, 20, 2000);
     CU_ASSERT(mkdir(scratch_path(dir, "checkpoint-0200"), 0700) == 0);
     CU_ASSERT(mkdir(scratch_path(dir, "checkpoint-300"), 0700) == 0);
     CU_ASSERT(checkpoint_latest(dir, path, &why) == 0);
-    CU_ASSERT_STRING_EQUAL(path, scratch_path(dir, "checkpoint-100"));
+    CU_ASSERT_STRING_EQUAL(path, scratch_path(dir, "checkpoint-20"));
     CU_ASSERT(checkpoint_latest(scratch_path(dir, "checkpoint-9"), path, &why) == 0);
     CU_ASSERT_STRING_EQUAL(path, scratch_path(dir, "checkpoint-9"));
-    scratch_flip(scratch_path(dir, "checkpoint-100/checkpoint.json"), 30);
-    CU_ASSERT(checkpoint_latest(dir, path, &why) == 0);
-    CU_ASSERT_STRING_EQUAL(path, scratch_path(dir, "checkpoint-20"));
     scratch_flip(scratch_path(dir, "checkpoint-20/checkpoint.json"), 30);
+    CU_ASSERT(checkpoint_latest(dir, path, &why) == 0);
+    CU_ASSERT_STRING_EQUAL(path, scratch_path(dir, "checkpoint-100"));
+    scratch_flip(scratch_path(dir, "checkpoint-100/checkpoint.json"), 30);
     scratch_flip(scratch_path(dir, "checkpoint-9/checkpoint.json"), 30);
     CU_ASSERT(checkpoint_latest(dir, path, &why) == ERR_NOT_FOUND);
     CU_ASSERT(strstr(why.text, "has no whole checkpoint") != NULL);

@@ -578,6 +578,22 @@ static void test_coordinator_fails_when_a_member_leaves(void)
     check_failed(&bench, "server 0 shard 0 (pid 30 on host here) gave up: its disk is gone");
 }
 
+static void test_coordinator_stops_the_job_when_a_member_is_asked_to_stop(void)
+{
+    struct bench bench;
+    struct message bye = {.kind = MSG_BYE, .run = run};
+    open_bench(&bench);
+    bench.settings.job.steps = 100;
+    join_all(&bench);
+    bye.outcome.code = ERR_STOPPED;
+    hear(&bench, second, &bye);
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_STOPPING);
+    CU_ASSERT(has(&bench, shard, MSG_CHECKPOINT_ASK));
+    hear(&bench, shard, &bye); /* and again, from another */
+    CU_ASSERT_EQUAL(bench.out.count, 0);
+    close_bench(&bench);
+}
+
 static void test_coordinator_stops_with_a_checkpoint_ahead(void)
 {
     struct bench bench;
@@ -633,6 +649,7 @@ static void test_coordinator_stops_with_a_checkpoint_ahead(void)
     X(test_coordinator_counts_only_the_last_checkpoint_and_digest) \
     X(test_coordinator_echoes_a_beat) \
     X(test_coordinator_does_not_blame_a_shard_without_blocks) \
+    X(test_coordinator_stops_the_job_when_a_member_is_asked_to_stop) \
     X(test_coordinator_stops_with_a_checkpoint_ahead)
 
 UNIT_MAIN("coordinator", TESTS)

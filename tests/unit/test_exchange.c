@@ -443,7 +443,26 @@ static void test_exchange_tells_why_its_compute_gave_up(void)
     close_bench(&bench);
 }
 
+static void test_exchange_asked_to_stop_works_until_the_job_ends(void)
+{
+    struct bench bench;
+    struct outcome end = {0};
+    begin(&bench);
+    outbox_clear(&bench.out);
+    exchange_stop(bench.exchange, &bench.out);
+    exchange_stop(bench.exchange, &bench.out);
+    CU_ASSERT_EQUAL(bench.out.count, 1);
+    CU_ASSERT_EQUAL(count(&bench, MSG_BYE), 1);
+    CU_ASSERT_EQUAL(bench.out.items[0].msg.outcome.code, ERR_STOPPED);
+    CU_ASSERT(!exchange_is_over(bench.exchange, &end));
+    leaf(&bench, 0, 3, 2, 1.0f);
+    leaf(&bench, 0, 2, 2, 2.0f);
+    CU_ASSERT_EQUAL(count(&bench, MSG_PUSH), 1);
+    close_bench(&bench);
+}
+
 #define TESTS(X)                                                       \
+    X(test_exchange_asked_to_stop_works_until_the_job_ends) \
     X(test_exchange_pulls_and_begins_when_all_weights_are_there)       \
     X(test_exchange_pushes_the_sum_of_its_own_lanes)                   \
     X(test_exchange_swaps_only_when_no_lane_reads_the_old_weights)     \

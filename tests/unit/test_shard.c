@@ -508,7 +508,29 @@ static void test_shard_ends_when_the_coordinator_is_silent(void)
     close_bench(&bench);
 }
 
+static void test_shard_asked_to_stop_serves_until_the_job_ends(void)
+{
+    struct bench bench;
+    struct outcome end = {0};
+    open_bench(&bench);
+    send_view(&bench, false, 0);
+    outbox_clear(&bench.out);
+    shard_stop(bench.shard, &bench.out);
+    shard_stop(bench.shard, &bench.out);
+    CU_ASSERT_EQUAL(bench.out.count, 1);
+    CU_ASSERT_EQUAL(only(&bench, coordinator, MSG_BYE)->outcome.code, ERR_STOPPED);
+    CU_ASSERT(!shard_is_over(bench.shard, &end));
+    push(&bench, first, 0, 0, 4, 4.0f);
+    only(&bench, first, MSG_WEIGHTS);
+    close_bench(&bench);
+    open_bench(&bench); /* nobody has answered yet: there is nothing to wait for */
+    shard_stop(bench.shard, &bench.out);
+    CU_ASSERT(shard_is_over(bench.shard, &end) && end.code == ERR_STOPPED);
+    close_bench(&bench);
+}
+
 #define TESTS(X)                                                   \
+    X(test_shard_asked_to_stop_serves_until_the_job_ends) \
     X(test_shard_says_hello_until_it_has_a_view)                   \
     X(test_shard_answers_every_pusher_when_the_tree_is_whole)      \
     X(test_shard_counts_a_push_once_however_often_it_comes)        \
