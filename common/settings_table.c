@@ -110,7 +110,8 @@ static const struct setting table[] = {
     ROW(worker.threads, U32, "threads", 1, 256, "1", false,
         "threads of a worker that compute lanes")
     WORD(worker.kernels, TEXT, "auto", false,
-         "instruction level of the matrix products; auto: the best")
+         "kernels of OpenBLAS, such as \"Haswell\" or \"SkylakeX\": workers with the same ones "
+         "compute the same bits; auto: what OpenBLAS, or OPENBLAS_CORETYPE, chooses")
 
     ROW(cluster.servers, U32, "processes", 1, 1024, "1", false, "parameter servers")
     ROW(cluster.workers, U32, "processes", 1, 1024, "1", false, "workers")

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "worker/nn/kernel_choice.h"
 
 static const struct argp_option option_list[] = {
     {"checkpoint", 'c', "DIR", 0, "a checkpoint, or the last one in DIR", 0},
@@ -48,6 +49,8 @@ const struct argp_child trained_options[] = {{&parser, 0, NULL, 0}, {0}};
 static int load_job(const struct trained_spec *spec, struct trained *trained, struct err_msg *why)
 {
     int code = settings_load(spec->job_path, spec->sets, spec->set_count, &trained->settings, why);
+    if (code == 0)
+        code = kernels_choose(trained->settings->worker.kernels, why);
     if (code == 0 && spec->input)
         code = dataset_open_inputs(trained->settings, spec->input, &trained->dataset, why);
     else if (code == 0)

@@ -14,6 +14,8 @@
 #include "ps/coordinator_loop.h"
 #include "ps/store_loop.h"
 
+enum { KERNELS_TEXT_BYTES = 200 };
+
 static volatile sig_atomic_t is_asked_to_stop;
 
 static const char inproc_endpoint[] = "inproc://coordinator";
@@ -147,8 +149,18 @@ static int write_run_file(const struct office *office, const struct status_proce
     return err;
 }
 
-/* Adds up what members have said: traffic of workers, time of each process once, the peaks. */
-static void add_members(const struct members *members, struct summary *summary)
+/* Each once, in the order met: "Haswell, SkylakeX".  text: [KERNELS_TEXT_BYTES]. */
+static void note_kernels(const char *kernels, char *text)
+{
+    size_t length = strlen(text);
+    if (strstr(text, kernels) == NULL)
+        snprintf(text + length, KERNELS_TEXT_BYTES - length, "%s%s", length > 0 ? ", " : "",
+                 kernels);
+}
+
+/* Adds up what members have said: traffic of workers, time of each process once, the peaks.
+ * kernels: [KERNELS_TEXT_BYTES]; more than one, and bits may differ between runs. */
+static void add_members(const struct members *members, struct summary *summary, char *kernels)
 {
     for (size_t i = 0; i < members->count; i++) {
         const struct member *m = &members->items[i];
@@ -160,7 +172,7 @@ static void add_members(const struct members *members, struct summary *summary)
         if (is_worker) {
             summary->pushed_bytes += m->beat.bytes_out;
             summary->pulled_bytes += m->beat.bytes_in;
-            summary->blas_core = m->hello.kernels;
+            note_kernels(m->hello.kernels, kernels);
         }
         if (is_worker || m->hello.shard_idx == 0)
             summary->cpu_s += (double)m->beat.cpu_us / 1e6;
@@ -196,7 +208,9 @@ static int summarise(const struct office *office, struct err_msg *why)
                                                   : store_resume_path(office->store),
     };
     run_text(office->run, summary.run_id);
-    add_members(coordinator_members(office->coordinator), &summary);
+    char kernels[KERNELS_TEXT_BYTES] = "";
+    add_members(coordinator_members(office->coordinator), &summary, kernels);
+    summary.blas_core = kernels;
     if (summary.digest != NULL)
         log_event(LOG_INFO, "result", "train_loss=%.4f test_loss=%.4f test_accuracy=%.4f digest=%s",
                   summary.train_loss, summary.test_loss, summary.test_accuracy, summary.digest);

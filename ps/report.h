@@ -39,7 +39,7 @@ struct summary {
     struct {
         uint64_t coordinator, server, worker; /* the largest of each role */
     } peak_rss_bytes;
-    const char *blas_core;
+    const char *blas_core; /* of the workers; several, separated by commas, when they differ */
     const char *digest; /* sha256 over the final weights in layout order, hex */
     uint32_t servers, workers, lanes;
     const char *checkpoint; /* path of the last one */

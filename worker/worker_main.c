@@ -9,6 +9,7 @@
 #include "common/role.h"
 #include "common/usage.h"
 #include "worker/nn/blas.h"
+#include "worker/nn/kernel_choice.h"
 #include "worker/worker_loop.h"
 
 static volatile sig_atomic_t is_asked_to_stop;
@@ -142,10 +143,11 @@ int main(int argc, char **argv)
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
-    blas_start();
     int err = launch_parse(LAUNCH_WORKER, argc, argv, &launch, &why);
     if (err == 0)
         err = launch_settings(&launch, &shop.settings, &why);
+    if (err == 0)
+        err = kernels_choose(shop.settings->worker.kernels, &why);
     if (err == 0)
         err = role_begin(&launch, shop.settings, &why);
     if (err == 0)

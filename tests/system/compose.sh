@@ -40,6 +40,10 @@ check "the user is not root" test "$user" -gt 0
 docker run --rm "$IMAGE" talweg --version > "$SCRATCH/version"
 contains "the command line runs in it" "$SCRATCH/version" '^talweg [0-9]'
 
+# The local run first: containers do not see what this machine's environment asks of OpenBLAS.
+train "$SCRATCH/local" "$DIGITS" --servers 1 --workers 2
+KERNELS=$(json "$SCRATCH/local/summary.json" 'd["blas_core"]')
+export KERNELS
 compose up --detach --scale ps=2 --scale worker=4 > "$SCRATCH/up.txt" 2>&1
 equal "up ends with" $? 0
 containers=$(compose ps -q)
@@ -54,7 +58,8 @@ done
 mkdir "$SCRATCH/cluster"
 docker cp "$coordinator:/out/." "$SCRATCH/cluster" > "$SCRATCH/cp.txt" 2>&1
 
-train "$SCRATCH/local" "$DIGITS" --servers 1 --workers 2
+equal "kernels of the containers" \
+    "$(json "$SCRATCH/cluster/summary.json" 'd["blas_core"]')" "$KERNELS"
 equal "digest of the containers" "$(digest "$SCRATCH/cluster")" "$(digest "$SCRATCH/local")"
 steps=$(json "$SCRATCH/local/summary.json" 'd["steps"]')
 check "the checkpoint is in the volume" \

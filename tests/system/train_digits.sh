@@ -62,4 +62,17 @@ train "$SCRATCH/a" "$DIGITS"
 equal "the same folder again ends with" $? 0
 equal "same digest a third time" "$(digest "$SCRATCH/a")" "$(digest "$SCRATCH/b")"
 
+# Whatever OpenBLAS would have chosen by itself.
+if [ "$(uname -m)" = x86_64 ]; then
+    OPENBLAS_CORETYPE=Nehalem train "$SCRATCH/haswell" "$DIGITS" --set worker.kernels=Haswell
+    equal "kernels by name: ends with" $? 0
+    equal "kernels by name" "$(json "$SCRATCH/haswell/summary.json" 'd["blas_core"]')" Haswell
+    (unset OPENBLAS_CORETYPE && train "$SCRATCH/auto" "$DIGITS")
+    check "kernels auto: with AVX2" test -n "$(json "$SCRATCH/auto/summary.json" 'd["blas_core"]' |
+        grep -E '^(Haswell|Zen|SkylakeX|Cooperlake|SapphireRapids)$')"
+    train "$SCRATCH/none" "$DIGITS" --set worker.kernels=Nonesuch
+    equal "kernels that there are not: ends with" $? 1
+    contains "it says so" "$SCRATCH/none.txt" 'worker.kernels: found "Nonesuch"'
+fi
+
 finish
