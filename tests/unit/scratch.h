@@ -103,13 +103,13 @@ static inline void scratch_limit_files(rlim_t limit_bytes)
 /* Makes the folder unwritable for us, who may be root; true undoes it. */
 static inline void scratch_drop_rights(const char *dir, bool is_over)
 {
-    enum { NOBODY = 65534 };
+    enum { UID_OF_NOBODY = 65534 };
     bool is_root = getuid() == 0;
     if (is_root && is_over)
         CU_ASSERT_FATAL(seteuid(0) == 0);
     CU_ASSERT_FATAL(chmod(dir, is_over ? 0755 : 0555) == 0);
     if (is_root && !is_over)
-        CU_ASSERT_FATAL(seteuid(NOBODY) == 0);
+        CU_ASSERT_FATAL(seteuid(UID_OF_NOBODY) == 0);
 }
 
 #endif
