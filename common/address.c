@@ -15,6 +15,7 @@ bool address_is_wire(struct address address)
     case PARTY_NONE:
     case PARTY_COMPUTE:
     case PARTY_REPORT:
+    case PARTY_JOURNAL:
         return false;
     }
     return false;

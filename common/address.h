@@ -20,7 +20,8 @@ enum party {
     PARTY_STORE = 'd',   /* writes and reads checkpoints; lives in the coordinator's process */
     PARTY_CLIENT = 'q',  /* asks for the status */
     PARTY_COMPUTE = 'm', /* a worker's own threads: never on a wire */
-    PARTY_REPORT = 'r'   /* the writer of metrics and summary: never on a wire */
+    PARTY_REPORT = 'r',  /* the writer of metrics and summary: never on a wire */
+    PARTY_JOURNAL = 'j'  /* the coordinator's memory on disk: never on a wire */
 };
 
 struct address {

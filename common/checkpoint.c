@@ -20,6 +20,8 @@ struct checkpoint_writer {
     struct tensor_set *states; /* tensor s * tensor_count + t: state s of tensor t */
     bool *is_put;              /* [block_count] */
     size_t put_count;
+    /* A sync failed; the next would succeed whether or not the disk has what was written then. */
+    bool is_unsound;
 };
 
 static bool is_tag(const char *tag)
@@ -221,9 +223,12 @@ fail:
 static int complete(struct checkpoint_writer *writer, struct err_msg *why)
 {
     struct manifest manifest = {0};
+    if (writer->is_unsound)
+        return err_set(why, ERR_IO, "%s: the disk has lost what was written there", writer->folder);
     int err = tensor_set_sync(writer->weights, why);
     if (err == 0)
         err = tensor_set_sync(writer->states, why);
+    writer->is_unsound = err != 0;
     if (err == 0)
         err = write_index(writer, why);
     if (err == 0)
@@ -246,7 +251,8 @@ int checkpoint_commit(struct checkpoint_writer *writer, char path_out[PATH_MAX],
         err = complete(writer, why);
     if (err == 0)
         err = folder_publish(writer->out_dir, writer->folder, writer->info.step, path_out, why);
-    checkpoint_abandon(writer);
+    if (err == 0)
+        checkpoint_abandon(writer);
     return err;
 }
 

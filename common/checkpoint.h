@@ -62,8 +62,9 @@ MUST_USE int checkpoint_put(struct checkpoint_writer *writer, size_t block_idx, 
 /* Blocks not yet put, and the first of them. */
 size_t checkpoint_missing(const struct checkpoint_writer *writer, size_t *first_out);
 
-/* Makes it a checkpoint and writes its path; replaces one of the same step.  Consumes the writer,
- * also on failure, when nothing stays behind.  ERR_AGAIN when a block is missing; ERR_IO. */
+/* Makes it a checkpoint and writes its path; replaces one of the same step.  Consumes the writer
+ * when it succeeds; else the writer is as it was: commit it again, or abandon it.  ERR_AGAIN when a
+ * block is missing; ERR_IO. */
 MUST_USE int checkpoint_commit(struct checkpoint_writer *writer, char path_out[PATH_MAX],
                                struct err_msg *why);
 
@@ -102,6 +103,11 @@ MUST_USE int checkpoint_read_weights(const struct checkpoint_reader *reader,
  * of an earlier run may have a higher step.  Only the manifest is looked at.  ERR_NOT_FOUND with a
  * sentence. */
 MUST_USE int checkpoint_latest(const char *dir, char path_out[PATH_MAX], struct err_msg *why);
+
+/* The checkpoint-<step> folder within dir that was written last but idx others, whole or not; dir
+ * itself, as the only one, when it is a checkpoint.  ERR_NOT_FOUND past the last. */
+MUST_USE int checkpoint_candidate(const char *dir, size_t idx, char path_out[PATH_MAX],
+                                  struct err_msg *why);
 
 /* Removes checkpoints of step `step` or earlier but the `keep` latest of them (0 keeps all).  Later
  * ones are of another life of the job and are left alone. */

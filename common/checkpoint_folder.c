@@ -179,12 +179,14 @@ static int step_path(const char *dir, uint64_t step, char path_out[PATH_MAX], st
     return path_join(path_out, dir, name, why);
 }
 
-/* When the manifest, the last file of a checkpoint, was written. */
+/* When the manifest, the last file of a checkpoint, was written; where there is none, when it was
+ * taken away. */
 static struct timespec written_at(const char *dir)
 {
     struct stat status;
     char path[PATH_MAX];
-    if (path_join(path, dir, "checkpoint.json", NULL) != 0 || stat(path, &status) != 0)
+    if ((path_join(path, dir, "checkpoint.json", NULL) != 0 || stat(path, &status) != 0) &&
+        stat(dir, &status) != 0)
         return (struct timespec){0};
     return status.st_mtim;
 }
@@ -192,6 +194,51 @@ static struct timespec written_at(const char *dir)
 static bool is_later(struct timespec a, struct timespec b)
 {
     return a.tv_sec != b.tv_sec ? a.tv_sec > b.tv_sec : a.tv_nsec > b.tv_nsec;
+}
+
+static bool is_checkpoint(const char *dir)
+{
+    char manifest[PATH_MAX];
+    return path_join(manifest, dir, "checkpoint.json", NULL) == 0 && access(manifest, F_OK) == 0;
+}
+
+/* Puts the one written last of list[first..] at list[first]; of two at once, the higher step. */
+static int bring_newest(struct step_list *list, size_t first, const char *dir, struct err_msg *why)
+{
+    struct timespec newest = {0};
+    for (size_t i = first; i < list->count; i++) {
+        char path[PATH_MAX];
+        int err = step_path(dir, list->steps[i], path, why);
+        if (err != 0)
+            return err;
+        if (i > first && !is_later(written_at(path), newest))
+            continue;
+        newest = written_at(path);
+        uint64_t step = list->steps[i]; /* those between keep their order */
+        memmove(&list->steps[first + 1], &list->steps[first], (i - first) * sizeof(step));
+        list->steps[first] = step;
+    }
+    return 0;
+}
+
+int checkpoint_candidate(const char *dir, size_t idx, char path_out[PATH_MAX], struct err_msg *why)
+{
+    struct step_list list;
+    if (is_checkpoint(dir)) {
+        snprintf(path_out, PATH_MAX, "%s", dir);
+        return idx == 0 ? 0 : err_set(why, ERR_NOT_FOUND, "%s: is the only one", dir);
+    }
+    int err = list_steps(dir, &list, why);
+    if (err == 0 && list.count == 0)
+        err = err_set(why, ERR_NOT_FOUND, "%s: has no checkpoint-<step> folder", dir);
+    else if (err == 0 && idx >= list.count)
+        err = err_set(why, ERR_NOT_FOUND, "%s: has only %zu checkpoints", dir, list.count);
+    for (size_t i = 0; i <= idx && err == 0; i++)
+        err = bring_newest(&list, i, dir, why);
+    if (err == 0)
+        err = step_path(dir, list.steps[idx], path_out, why);
+    free(list.steps);
+    return err;
 }
 
 static int try_manifest(const char *dir, struct err_msg *why)
@@ -205,34 +252,16 @@ static int try_manifest(const char *dir, struct err_msg *why)
 
 int checkpoint_latest(const char *dir, char path_out[PATH_MAX], struct err_msg *why)
 {
-    struct step_list list;
-    char manifest[PATH_MAX];
-    int err = path_join(manifest, dir, "checkpoint.json", why);
-    if (err != 0)
-        return err;
-    if (access(manifest, F_OK) == 0) {
-        snprintf(path_out, PATH_MAX, "%s", dir);
-        return 0;
+    struct err_msg first = {""};
+    if (is_checkpoint(dir))
+        return checkpoint_candidate(dir, 0, path_out, why);
+    for (size_t idx = 0;; idx++) {
+        int err = checkpoint_candidate(dir, idx, path_out, idx == 0 ? why : NULL);
+        if (err != 0 && idx > 0)
+            return err_set(why, err, "%s: has no whole checkpoint: %s", dir, first.text);
+        if (err != 0 || try_manifest(path_out, idx == 0 ? &first : NULL) == 0)
+            return err;
     }
-    err = list_steps(dir, &list, why);
-    bool is_found = false;
-    struct timespec newest = {0};
-    for (size_t i = 0; i < list.count && err == 0; i++) {
-        char path[PATH_MAX];
-        err = step_path(dir, list.steps[i], path, why);
-        if (err != 0 || try_manifest(path, is_found ? NULL : why) != 0 ||
-            (is_found && !is_later(written_at(path), newest)))
-            continue;
-        newest = written_at(path);
-        snprintf(path_out, PATH_MAX, "%s", path);
-        is_found = true;
-    }
-    free(list.steps);
-    if (err != 0 || is_found)
-        return err;
-    if (list.count > 0)
-        return err_prefix(why, ERR_NOT_FOUND, "%s: has no whole checkpoint: ", dir);
-    return err_set(why, ERR_NOT_FOUND, "%s: has no checkpoint-<step> folder", dir);
 }
 
 /* Under a temporary name first: what is left when this is cut short is no checkpoint. */

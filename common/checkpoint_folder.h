@@ -4,7 +4,8 @@
 /* checkpoint_folder - how a checkpoint's folder comes, becomes the real one, and goes.
  *
  * A folder called checkpoint-<step> is whole; one that is being made or removed is called
- * checkpoint-<step>.tmp-<tag>.  checkpoint_latest, _prune and _sweep are here too.
+ * checkpoint-<step>.tmp-<tag>.  checkpoint_latest, _candidate, _prune and
+ * _sweep are here too.
  *
  * Owner:    checkpoint.  Thread: no state.
  * Surprise: none.

@@ -41,15 +41,17 @@ uint64_t deadline_ms(const struct deadline *deadline, double factor, uint64_t fl
     return wait_ms < (double)ceiling_ms ? (uint64_t)wait_ms : ceiling_ms;
 }
 
-double deadline_mean(const struct deadline *deadline, double most)
+double deadline_mean(const struct deadline *deadline)
 {
     uint32_t values[DEADLINE_OBSERVATIONS];
     double sum = 0.0;
     if (deadline->count == 0)
         return 0.0;
+    size_t left_out = deadline->count < DEADLINE_OBSERVATIONS_MIN ? 0 : 1 + deadline->count / 8;
+    size_t count = deadline->count - left_out;
     memcpy(values, deadline->waits_ms, sizeof(values));
-    double limit = most * (double)median(values, deadline->count);
-    for (size_t i = 0; i < deadline->count; i++)
-        sum += (double)values[i] < limit ? (double)values[i] : limit;
-    return sum / (double)deadline->count;
+    median(values, deadline->count); /* sorts them */
+    for (size_t i = 0; i < count; i++)
+        sum += (double)values[i];
+    return sum / (double)count;
 }

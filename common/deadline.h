@@ -32,9 +32,9 @@ void deadline_note(struct deadline *deadline, uint64_t wait_ms);
 uint64_t deadline_ms(const struct deadline *deadline, double factor, uint64_t floor_ms,
                      uint64_t ceiling_ms);
 
-/* Mean of the waits seen, each taken for `most` medians at most: what they come to in the long run,
- * also where a few of them are long again and again, while a single one far out of line counts for
- * little.  0 when none was seen. */
-double deadline_mean(const struct deadline *deadline, double most);
+/* Mean of the waits seen but for the longest eighth and one more: what they come to in the long
+ * run, also where some are long again and again, while one far out of line does not count.  All of
+ * them while fewer than DEADLINE_OBSERVATIONS_MIN were seen; 0 when none was. */
+double deadline_mean(const struct deadline *deadline);
 
 #endif

@@ -19,6 +19,9 @@
 
 enum { MAGIC_BYTES = 16, MARK_BYTES = 4, CHECK_BYTES = 32 };
 
+/* Room on the disk that is taken ahead, and how little of it is left when more is. */
+enum { RESERVE_BYTES = 1 << 20, RESERVE_LEFT_BYTES = 1 << 18 };
+
 static const char magic[] = "talweg journal1\n";
 static const char mark[] = "\nrec";
 
@@ -39,6 +42,7 @@ struct journal {
     char path[PATH_MAX];
     int lock_fd, fd;
     uint64_t size;
+    uint64_t reserved; /* end of the room that is taken */
 };
 
 static int io_error(const char *path, const char *what, struct err_msg *why)
@@ -176,6 +180,16 @@ static void sweep(const char *dir)
         closedir(folder);
 }
 
+/* A disk that others fill must not end a run that writes a few bytes now and then.  Where room
+ * cannot be had ahead, an append finds out. */
+static void reserve(struct journal *journal)
+{
+    if (journal->reserved >= journal->size + RESERVE_LEFT_BYTES)
+        return;
+    if (fallocate(journal->fd, FALLOC_FL_KEEP_SIZE, (off_t)journal->size, RESERVE_BYTES) == 0)
+        journal->reserved = journal->size + RESERVE_BYTES;
+}
+
 static int open_file(struct journal *journal, struct err_msg *why)
 {
     struct stat status;
@@ -185,6 +199,8 @@ static int open_file(struct journal *journal, struct err_msg *why)
     if (journal->fd < 0 || fstat(journal->fd, &status) != 0)
         return io_error(journal->path, "open", why);
     journal->size = (uint64_t)status.st_size;
+    journal->reserved = 0;
+    reserve(journal);
     return 0;
 }
 
@@ -265,6 +281,7 @@ int journal_append(struct journal *journal, struct journal_record record, struct
         write_at(journal->fd, journal->size + sizeof(head), record.bytes, record.size_bytes) &&
         fdatasync(journal->fd) == 0) {
         journal->size += sizeof(head) + record.size_bytes;
+        reserve(journal);
         return 0;
     }
     err = io_error(journal->path, "write", why);

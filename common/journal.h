@@ -5,7 +5,8 @@
  *
  * DIR/records is a line of magic and then the records, each behind a head: a mark, its size and the
  * first half of the sha256 over both.  A record is appended and synced, or is not there.  What a
- * crash left half written at the end is cut off; anything else that is wrong is an error.
+ * crash left half written at the end is cut off; anything else that is wrong is an error.  Room for
+ * some hundred records is taken ahead, so that a disk that fills up does not end the run.
  * DIR/lock names the process that has the journal open.
  *
  * Owner:    the one process that writes.  Thread: one.

@@ -18,6 +18,7 @@ enum flag {
     FLAG_RANK = 'r',
     FLAG_OUT = 'o',
     FLAG_RESUME = 0x100,
+    FLAG_FRESH,
     FLAG_SERVERS,
     FLAG_WORKERS,
     FLAG_THREADS,
@@ -61,6 +62,10 @@ static const struct role_option role_options[] = {
      {.name = "out", .key = FLAG_OUT, .arg = "DIR", .doc = "folder of the results; else ./out"}},
     {COORDINATOR,
      {.name = "resume", .key = FLAG_RESUME, .arg = "DIR", .doc = "go on from this checkpoint"}},
+    {COORDINATOR,
+     {.name = "fresh",
+      .key = FLAG_FRESH,
+      .doc = "begin anew whatever run OUT/journal holds"}},
     {WORKER, {.name = "threads", .key = FLAG_THREADS, .arg = "N", .doc = "sets worker.threads"}},
     {COORDINATOR | SERVER | WORKER,
      {.name = "servers", .key = FLAG_SERVERS, .arg = "N", .doc = "sets cluster.servers"}},
@@ -170,6 +175,9 @@ static int keep_flag(struct parse *parse, int key, const char *text)
         return keep_text(&launch->out, text, parse->why);
     case FLAG_RESUME:
         return keep_text(&launch->resume, text, parse->why);
+    case FLAG_FRESH:
+        launch->is_fresh = true;
+        return 0;
     case FLAG_LOG:
         return keep_text(&launch->log, text, parse->why);
     case FLAG_SERVERS:

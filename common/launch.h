@@ -12,6 +12,7 @@
  * Memory:   the struct; launch_release frees its texts.
  * Surprise: --help, --version and options that are none end the process, as argp does.
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "common/err.h"
@@ -30,6 +31,7 @@ struct launch {
     int rank;                                /* -1: the coordinator chooses */
     char *out;                               /* coordinator: folder of results */
     char *resume;                            /* coordinator: checkpoint to go on from, or NULL */
+    bool is_fresh;                           /* coordinator: begin anew whatever OUT holds */
     char *log;                               /* file of the log, or NULL: stderr */
     size_t set_count;
     char *sets[LAUNCH_SETS_MAX]; /* "path=value", --servers, --workers and --threads among them */

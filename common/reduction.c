@@ -90,6 +90,32 @@ bool reduction_has(const struct reduction *reduction, struct lane_node node)
     return find(reduction, node) < reduction->count;
 }
 
+/* The first lane from `lane` on that no sum has. */
+static uint32_t skip_covered(const struct reduction *reduction, uint32_t lane)
+{
+    for (size_t i = 0; i < reduction->count;)
+        if (reduction->nodes[i].node.begin <= lane && lane < reduction->nodes[i].node.end) {
+            lane = reduction->nodes[i].node.end;
+            i = 0;
+        } else {
+            i++;
+        }
+    return lane;
+}
+
+bool reduction_first_gap(const struct reduction *reduction, uint32_t lane_count,
+                         struct lane_node *gap_out)
+{
+    struct lane_node gap = {skip_covered(reduction, 0), lane_count};
+    if (gap.begin >= lane_count)
+        return false;
+    for (size_t i = 0; i < reduction->count; i++)
+        if (reduction->nodes[i].node.begin > gap.begin && reduction->nodes[i].node.begin < gap.end)
+            gap.end = reduction->nodes[i].node.begin;
+    *gap_out = gap;
+    return true;
+}
+
 struct buffer *reduction_take(struct reduction *reduction, struct lane_node node)
 {
     size_t idx = find(reduction, node);

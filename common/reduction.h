@@ -36,6 +36,11 @@ struct buffer *reduction_take(struct reduction *reduction, struct lane_node node
 /* The same question without taking. */
 bool reduction_has(const struct reduction *reduction, struct lane_node node);
 
+/* The first run of lanes, of lane_count, that no sum has; it need not be a node of the tree.
+ * False: all are there. */
+bool reduction_first_gap(const struct reduction *reduction, uint32_t lane_count,
+                         struct lane_node *gap_out);
+
 /* Drops all sums and keeps the table. */
 void reduction_clear(struct reduction *reduction);
 

@@ -32,7 +32,8 @@ enum optimizer_kind {
     OPTIMIZER_ADAMW
 };
 enum schedule_kind { SCHEDULE_CONSTANT, SCHEDULE_STEP, SCHEDULE_COSINE };
-enum consistency_kind { CONSISTENCY_BSP };
+enum consistency_kind { CONSISTENCY_BSP, CONSISTENCY_SSP, CONSISTENCY_ASYNC };
+enum nonfinite_kind { NONFINITE_STOP, NONFINITE_SKIP };
 
 /* Texts and paths are never NULL: "" where nothing is set.  Meaning, unit and range of each field
  * stand in the table; `talweg settings` prints them. */
@@ -45,6 +46,7 @@ struct settings {
         uint32_t batch;
         uint64_t epochs, steps; /* exactly one is above 0 */
         uint64_t eval_every;    /* steps; 0: at the end of each epoch */
+        enum nonfinite_kind on_nonfinite;
     } job;
     struct {
         enum data_format format;
@@ -73,8 +75,10 @@ struct settings {
     } optimizer;
     struct {
         enum consistency_kind consistency;
+        uint32_t staleness; /* ssp: clocks */
         uint32_t block_bytes;
-        uint64_t credit_bytes;
+        uint64_t credit_bytes, parked_bytes;
+        uint32_t retry_ms;
     } exchange;
     struct {
         uint32_t threads;
@@ -84,7 +88,7 @@ struct settings {
         uint32_t servers, workers, shards, replicas;
         char *coordinator, *bind, *advertise;
         bool insecure;
-        double wait_s, silence_s, answer_s;
+        double wait_s, silence_s, silence_floor_s, answer_s, give_up_s;
         uint32_t beat_ms;
     } cluster;
     struct {

@@ -39,6 +39,8 @@ static const struct setting table[] = {
         "--set of one replaces the other")
     ROW(job.eval_every, U64, "steps", 0, STEPS_MAX, "0", false,
         "steps between evaluations on the test data; 0: at the end of each epoch")
+    CHOICE(job.on_nonfinite, "stop skip", "stop", true,
+           "what follows a gradient that is no number: stop the job, or skip that step everywhere")
 
     CHOICE(data.format, "auto idx npy csv shards", "auto", true,
            "of the data files; auto: from the file's name and first bytes")
@@ -100,12 +102,20 @@ static const struct setting table[] = {
     ROW(optimizer.min_rate, REAL, "", 0, 1000, "0", true,
         "schedules step and cosine: the rate never falls below this")
 
-    CHOICE(exchange.consistency, "bsp", "bsp", true,
-           "bsp: a step is made of all its lanes, so the weights have the same bits in every run")
+    CHOICE(exchange.consistency, "bsp ssp async", "bsp", true,
+           "bsp: a step is made of all its lanes, so the weights have the same bits in every run; "
+           "ssp: a lane may be exchange.staleness steps ahead of the slowest; async: any number")
+    ROW(exchange.staleness, U32, "steps", 0, 1000000, "2", true,
+        "ssp: how many steps the weights that a lane works on may lack of another lane's")
     ROW(exchange.block_bytes, U32, "bytes", 4096, 33554432, "1048576", false,
         "size of a block, the piece in which weights are placed and sent; a multiple of 4")
     ROW(exchange.credit_bytes, U64, "bytes", 4096, BYTES_MAX, "67108864", false,
         "what a worker may have sent to one shard without an answer yet")
+    ROW(exchange.parked_bytes, U64, "bytes", 4096, BYTES_MAX, "1073741824", false,
+        "what a shard holds of gradients that wait for others before it puts further blocks off, "
+        "and again of those that copies on other servers have not confirmed")
+    ROW(exchange.retry_ms, U32, "ms", 10, 60000, "200", false,
+        "how long at least an answer is waited for before it is asked for again")
 
     ROW(worker.threads, U32, "threads", 1, 256, "1", false,
         "threads of a worker that compute lanes")
@@ -116,7 +126,8 @@ static const struct setting table[] = {
     ROW(cluster.servers, U32, "processes", 1, 1024, "1", false, "parameter servers")
     ROW(cluster.workers, U32, "processes", 1, 1024, "1", false, "workers")
     ROW(cluster.shards, U32, "threads", 1, 64, "1", false, "shards of each server")
-    ROW(cluster.replicas, U32, "", 0, 0, "0", false, "copies of each block on other servers")
+    ROW(cluster.replicas, U32, "", 0, 1, "0", false,
+        "copies of each block on other servers: with 1 a server may die and nothing is repeated")
     WORD(cluster.coordinator, TEXT, "", false,
          "where servers and workers find the coordinator: tcp://HOST:PORT or ipc://FILE")
     WORD(cluster.bind, TEXT, "", false, "where the coordinator or a server listens")
@@ -127,9 +138,13 @@ static const struct setting table[] = {
     ROW(cluster.wait_s, REAL, "s", 0.1, 86400, "60", false,
         "how long to wait for all processes to be there")
     ROW(cluster.silence_s, REAL, "s", 0.1, 86400, "20", false,
-        "a process not heard from for so long is taken for dead")
+        "a process not heard from for so long is taken for dead, however slow it was before")
+    ROW(cluster.silence_floor_s, REAL, "s", 0.1, 86400, "2", false,
+        "for so long at least a process may be silent, however regular it was before")
     ROW(cluster.answer_s, REAL, "s", 0.1, 86400, "60", false,
         "how long to wait for an answer before giving up")
+    ROW(cluster.give_up_s, REAL, "s", 0.1, 86400, "60", false,
+        "how long too few processes, or no coordinator, are put up with before the job is ended")
     ROW(cluster.beat_ms, U32, "ms", 10, 60000, "500", false, "time between two signs of life")
 
     ROW(checkpoint.every, U64, "steps", 0, STEPS_MAX, "0", false,

@@ -11,7 +11,7 @@
  * Owner:    a process has one transport; a channel belongs to whoever opened it.
  * Thread:   transport: any.  A channel: one thread, from its opening to its end.  Payloads: any.
  * Memory:   a received payload is a pooled reference on ZeroMQ's own bytes; queues are bounded by
- *           the callers' credit in bytes, not here.
+ *           what the callers send, not here.
  * Source:   ZeroMQ 4.3, zmq_setsockopt(3), zmq_msg_init_data(3).
  * Surprise: over inproc a received payload IS the sender's buffer; from another process it is the
  *           receiver's alone, and may be written into.

@@ -64,16 +64,15 @@ static void become(char *const argv[], int said_fd, pid_t parent)
     _exit(127);
 }
 
-int children_spawn(struct children *children, const char *name, char *const argv[],
-                   const char *said_path, struct err_msg *why)
+/* One start of a child whose name and said_path are set. */
+static int begin(struct child *child, char *const argv[], int open_flags, struct err_msg *why)
 {
-    if (children->count == children->count_max)
-        return err_set(why, ERR_FULL, "more than %zu processes to start", children->count_max);
     if (access(argv[0], X_OK) != 0)
         return err_set(why, ERR_IO, "%s: cannot be executed: %s", argv[0], strerror(errno));
-    int said_fd = open(said_path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
+    int said_fd = open(child->said_path, O_WRONLY | O_APPEND | O_CLOEXEC | open_flags, 0666);
     if (said_fd < 0)
-        return err_set(why, ERR_IO, "%s: cannot be written: %s", said_path, strerror(errno));
+        return err_set(why, ERR_IO, "%s: cannot be written: %s", child->said_path,
+                       strerror(errno));
 
     pid_t parent = getpid();
     pid_t pid = fork();
@@ -82,13 +81,32 @@ int children_spawn(struct children *children, const char *name, char *const argv
     int fork_errno = errno;
     close(said_fd);
     if (pid < 0)
-        return err_set(why, ERR_IO, "%s: cannot be started: %s", name, strerror(fork_errno));
-    struct child *child = &children->list[children->count++];
-    snprintf(child->name, sizeof(child->name), "%s", name);
-    snprintf(child->said_path, sizeof(child->said_path), "%s", said_path);
+        return err_set(why, ERR_IO, "%s: cannot be started: %s", child->name,
+                       strerror(fork_errno));
     child->pid = pid;
+    child->start_count++;
     child->is_running = true;
     return 0;
+}
+
+int children_spawn(struct children *children, const char *name, char *const argv[],
+                   const char *said_path, struct err_msg *why)
+{
+    if (children->count == children->count_max)
+        return err_set(why, ERR_FULL, "more than %zu processes to start", children->count_max);
+    struct child *child = &children->list[children->count];
+    snprintf(child->name, sizeof(child->name), "%s", name);
+    snprintf(child->said_path, sizeof(child->said_path), "%s", said_path);
+    int code = begin(child, argv, O_CREAT | O_TRUNC, why);
+    if (code == 0)
+        children->count++;
+    return code;
+}
+
+int children_respawn(struct children *children, size_t idx, char *const argv[],
+                     struct err_msg *why)
+{
+    return begin(&children->list[idx], argv, O_CREAT, why);
 }
 
 const struct child *children_reap(struct children *children)

@@ -1,7 +1,7 @@
 #ifndef DEPLOY_CHILDREN_H
 #define DEPLOY_CHILDREN_H
 
-/* children - the processes that `talweg train` starts, and their end.
+/* children - the processes that `talweg train` starts, starts again, and ends.
  *
  * Each child is in a process group of its own, so that Ctrl-C at the terminal reaches the parent
  * only, and is killed by the kernel when the parent is gone (PR_SET_PDEATHSIG).  What a child
@@ -23,7 +23,8 @@ enum { CHILD_NAME_BYTES = 32 };
 struct child {
     char name[CHILD_NAME_BYTES]; /* "worker 3" */
     char said_path[PATH_MAX];    /* stdout and stderr; removed when the child said nothing */
-    pid_t pid;
+    pid_t pid;                   /* of its last start */
+    unsigned start_count;
     bool is_running;
     int wait_status; /* of waitpid, once it is not running */
 };
@@ -40,7 +41,12 @@ void children_destroy(struct children *children);
 MUST_USE int children_spawn(struct children *children, const char *name, char *const argv[],
                             const char *said_path, struct err_msg *why);
 
-/* Reaps one child that has ended and returns it, borrowed until destroy; NULL when none has. */
+/* Starts one that has ended once more, under its name; what it says is appended.  ERR_IO. */
+MUST_USE int children_respawn(struct children *children, size_t idx, char *const argv[],
+                              struct err_msg *why);
+
+/* Reaps one child that has ended and returns it, borrowed until destroy or respawn; NULL: none
+ * has. */
 const struct child *children_reap(struct children *children);
 
 size_t children_count(const struct children *children);

@@ -11,7 +11,7 @@
 #include "deploy/status_client.h"
 #include "deploy/listing.h"
 
-enum { WATCH_MS = 1000 };
+enum { WATCH_MS = 1000, MISSES_MAX = 15 };
 
 struct status_options {
     const char *place; /* an address or a folder */
@@ -65,6 +65,28 @@ static bool is_over(const struct document *status)
            is_phase(status, "stopped");
 }
 
+/* What happened that should not be overlooked, and how stale weights were. */
+static void print_counts(const struct document *status, FILE *out)
+{
+    uint64_t skipped = status_whole(status, "skipped_steps");
+    uint64_t failed = status_whole(status, "failed_checkpoints");
+    const struct document *staleness = document_get(status, "staleness");
+    if (skipped)
+        fprintf(out, "%llu steps were left out: a gradient was no number\n",
+                (unsigned long long)skipped);
+    if (failed)
+        fprintf(out, "%llu checkpoints could not be written\n", (unsigned long long)failed);
+    size_t count = document_count(staleness);
+    for (size_t i = 0; i < count; i++) {
+        int64_t answers = 0;
+        if (document_as_whole(document_at(staleness, i), "count", &answers, NULL) == 0)
+            fprintf(out, "%s%zu%s: %lld", i ? "  " : "steps behind  ", i, i + 1 < count ? "" : "+",
+                    (long long)answers);
+    }
+    if (count)
+        fputc('\n', out);
+}
+
 static void print_head(const struct document *status, FILE *out)
 {
     struct progress_state state = status_progress(status);
@@ -82,6 +104,15 @@ static void print_head(const struct document *status, FILE *out)
     const char *missing = status_text(status, "waiting_for", "");
     if (*missing)
         fprintf(out, "%s\n", missing);
+    bool is_protected;
+    if (status_whole(status, "replicas") > 0 && !is_over(status) &&
+        document_get_truth(status, "protected", &is_protected, NULL) == 0)
+        fprintf(out, "protected %s\n",
+                is_protected ? "yes: any one server may die" : "no: not every block has a copy");
+    const char *trouble = status_text(status, "trouble", "");
+    if (*trouble)
+        fprintf(out, "%s\n", trouble);
+    print_counts(status, out);
     const char *error = status_text(status, "error", "");
     if (*error && !is_phase(status, "failed"))
         fprintf(out, "%s\n", error);
@@ -123,17 +154,26 @@ static int add_who(struct listing *listing, const struct document *row)
         code = listing_add(listing, "%s", status_text(row, "host", "?"));
     if (code == 0)
         code = listing_add(listing, "%llu", (unsigned long long)status_whole(row, "pid"));
+    if (code == 0)
+        code = listing_add(listing, "%s", status_text(row, "state", "?"));
     return code;
+}
+
+static int add_lane_time(struct listing *listing, const struct document *row)
+{
+    double lane_ms = status_real(row, "lane_ms", NAN);
+    if (!isfinite(lane_ms))
+        return listing_add(listing, "-");
+    return listing_add(listing, lane_ms < 10 ? "%.2f ms" : "%.0f ms", lane_ms);
 }
 
 static int add_worker(struct listing *listing, const struct document *row)
 {
-    const struct document *lanes = document_get(row, "lanes");
     int code = add_who(listing, row);
-    if (code == 0 && document_is_array(lanes))
-        code = listing_add(listing, "%zu", document_count(lanes));
-    else if (code == 0)
+    if (code == 0)
         code = listing_add(listing, "%llu", (unsigned long long)status_whole(row, "lanes"));
+    if (code == 0)
+        code = add_lane_time(listing, row);
     if (code == 0)
         code = add_count(listing, row, "samples_per_s");
     if (code == 0)
@@ -141,6 +181,16 @@ static int add_worker(struct listing *listing, const struct document *row)
     if (code == 0)
         code = add_heard(listing, row);
     return code;
+}
+
+/* Blocks it is backup of, and those that are on their way to it. */
+static int add_copies(struct listing *listing, const struct document *row)
+{
+    unsigned long long filling = status_whole(row, "filling_blocks");
+    if (!filling)
+        return add_count(listing, row, "backup_blocks");
+    return listing_add(listing, "%llu+%llu",
+                       (unsigned long long)status_whole(row, "backup_blocks"), filling);
 }
 
 static int add_server(struct listing *listing, const struct document *row)
@@ -151,7 +201,9 @@ static int add_server(struct listing *listing, const struct document *row)
     if (code == 0)
         code = add_count(listing, row, "shards");
     if (code == 0)
-        code = add_count(listing, row, "blocks");
+        code = add_count(listing, row, "primary_blocks");
+    if (code == 0)
+        code = add_copies(listing, row);
     if (code == 0)
         code = add_count(listing, row, "pushes_per_s");
     for (size_t i = 0; code == 0 && i < ARRAY_LEN(byte_keys); i++)
@@ -190,17 +242,20 @@ static int print_status(const struct document *status, const struct status_optio
         fputs("\033[H\033[2J", stdout);
     print_head(status, stdout);
     int code = print_rows(document_get(status, "workers"),
-                          ">worker host >pid >lanes >samples/s >memory >heard", add_worker, stdout);
+                          ">worker host >pid state >lanes >a_lane >samples/s >memory >heard",
+                          add_worker, stdout);
     if (code == 0)
         code = print_rows(document_get(status, "servers"),
-                          ">server host >pid >shards >blocks >pushes/s >held >in/s >out/s >memory "
-                          ">heard",
+                          ">server host >pid state >shards >blocks >copies >pushes/s >held >in/s "
+                          ">out/s >memory >heard",
                           add_server, stdout);
     return code;
 }
 
-/* One look: prints the status, or says why there is none.  *is_over_out ends a watch. */
-static int look(struct run_place *place, const struct status_options *options, bool *is_over_out)
+/* One look: prints the status, or says why there is none.  *is_over_out ends a watch; nobody there
+ * does that only after some looks, since a coordinator may be being started again. */
+static int look(struct run_place *place, const struct status_options *options, bool *is_over_out,
+                unsigned *miss_count)
 {
     struct err_msg why = {0};
     struct document *status = NULL;
@@ -211,10 +266,16 @@ static int look(struct run_place *place, const struct status_options *options, b
         if (code < 0)
             err_set(&why, code, "%s", err_text(code));
     }
+    if ((code == ERR_LOST || code == ERR_TIMEOUT) && options->has_watch &&
+        ++*miss_count < MISSES_MAX) {
+        *is_over_out = false;
+        return EXIT_UNREACHABLE;
+    }
     if (code < 0) {
         fprintf(stderr, "talweg status: %s\n", why.text);
         return EXIT_UNREACHABLE;
     }
+    *miss_count = 0;
     fflush(stdout);
     *is_over_out = is_over(status);
     bool is_failed = is_phase(status, "failed");
@@ -235,10 +296,11 @@ int cmd_status(int argc, char **argv)
         return EXIT_UNREACHABLE;
     }
     bool is_done;
-    int exit_code = look(place, &options, &is_done);
+    unsigned miss_count = 0;
+    int exit_code = look(place, &options, &is_done, &miss_count);
     while (options.has_watch && !is_done) {
         usleep(WATCH_MS * 1000);
-        exit_code = look(place, &options, &is_done);
+        exit_code = look(place, &options, &is_done, &miss_count);
     }
     run_place_close(place);
     return exit_code;

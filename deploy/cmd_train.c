@@ -31,7 +31,7 @@ struct watch {
     struct cluster *cluster;
     struct status_client *client;
     struct progress_bar bar;
-    bool is_quiet;
+    bool is_quiet, is_note_said;
     int signal_fd;
     int stop_signal;           /* the one that asked to stop; 0: none */
     bool is_asked;             /* a status is on its way */
@@ -108,7 +108,8 @@ static const struct argp parser = {
     .args_doc = "JOB",
     .doc = "Train a job on this machine: a coordinator, servers and workers, each a process of its "
            "own.\v"
-           "Ctrl-C stops with a checkpoint, which --resume goes on from; a second Ctrl-C kills.\n\n"
+           "Ctrl-C stops with a checkpoint, which --resume goes on from; a second Ctrl-C kills.  A "
+           "process that is killed by a signal is started again, and the run goes on.\n\n"
            "Exit code: 0 trained; 1 failed, the reason on stderr; 2 wrong command line; 130 or 143 "
            "stopped by Ctrl-C or SIGTERM.",
 };
@@ -149,13 +150,35 @@ static void read_signals(struct watch *watch)
             progress_end(&watch->bar);
             fprintf(stderr, "talweg train: stopping with a checkpoint; once more kills\n");
         }
-        cluster_interrupt(watch->cluster);
+        cluster_interrupt(watch->cluster, clock_now_ms());
     }
+}
+
+/* Of a process that was killed. */
+static void say_killed(void *context, const char *sentence, bool is_lost)
+{
+    struct watch *watch = context;
+    if (watch->is_quiet && !is_lost)
+        return;
+    progress_end(&watch->bar);
+    complain(sentence);
+}
+
+/* Once: that the newest checkpoint was torn, and which was taken instead. */
+static void say_note(struct watch *watch, const struct document *document)
+{
+    const char *note = status_text(document, "note", "");
+    if (!*note || watch->is_note_said)
+        return;
+    progress_end(&watch->bar);
+    complain(note);
+    watch->is_note_said = true;
 }
 
 static void show(struct watch *watch, const struct document *status, uint64_t now_ms)
 {
     struct progress_state state = status_progress(status);
+    say_note(watch, status);
     const char *missing = status_text(status, "waiting_for", "");
     if (*missing && strcmp(state.phase, "waiting") == 0)
         snprintf(state.phase, sizeof(state.phase), "waiting: %s", missing);
@@ -219,7 +242,8 @@ static void print_row(const char *name, const char *format, ...)
     putchar('\n');
 }
 
-static void print_summary(const struct document *summary, const struct run_folder *folder)
+static void print_summary(const struct watch *watch, const struct document *summary,
+                          const struct run_folder *folder)
 {
     char wall[32], path[PATH_MAX];
     double accuracy = status_real(summary, "test_accuracy", NAN);
@@ -234,6 +258,8 @@ static void print_summary(const struct document *summary, const struct run_folde
         print_row("test accuracy", "%.2f %%", 100 * accuracy);
     progress_time_text(status_real(summary, "wall_s", 0), wall, sizeof(wall));
     print_row("speed", "%.0f samples/s, %s in all", status_real(summary, "samples_per_s", 0), wall);
+    if (cluster_restart_count(watch->cluster))
+        print_row("restarts", "%u", cluster_restart_count(watch->cluster));
     print_row("digest", "%s", status_text(summary, "digest", "none"));
     print_row("checkpoint", "%s", status_text(summary, "checkpoint", "none"));
     run_folder_path(folder, path, "log");
@@ -292,18 +318,18 @@ static int conclude_failed(const struct watch *watch, const struct run_folder *f
     return watch->stop_signal ? EXIT_SIGNAL + watch->stop_signal : EXIT_FAILED;
 }
 
-static int conclude_well(const struct document *summary, const struct run_folder *folder,
-                         const struct train_options *options)
+static int conclude_well(const struct watch *watch, const struct document *summary,
+                         const struct run_folder *folder, const struct train_options *options)
 {
     if (options->has_json)
         return print_json(summary);
-    print_summary(summary, folder);
+    print_summary(watch, summary, folder);
     return EXIT_FINE;
 }
 
 /* How it ended, and why: what the coordinator put into summary.json, unless a process failed of
  * which the coordinator knows the silence only. */
-static int conclude(const struct watch *watch, const struct run_folder *folder,
+static int conclude(struct watch *watch, const struct run_folder *folder,
                     const struct train_options *options)
 {
     char blame[1536], path[PATH_MAX];
@@ -312,6 +338,7 @@ static int conclude(const struct watch *watch, const struct run_folder *folder,
     int exit_code, asked_code = EXIT_SIGNAL + watch->stop_signal;
     run_folder_path(folder, path, "summary.json");
     int code = document_load(path, &summary, &why);
+    say_note(watch, summary);
     const char *phase = status_text(summary, "phase", "");
     const char *error = status_text(summary, "error", "");
     bool has_failed = cluster_blame(watch->cluster, blame, sizeof(blame));
@@ -328,10 +355,20 @@ static int conclude(const struct watch *watch, const struct run_folder *folder,
         say_end(watch, summary, "killed");
         exit_code = asked_code;
     } else {
-        exit_code = code < 0 ? complain(why.text) : conclude_well(summary, folder, options);
+        exit_code = code < 0 ? complain(why.text) : conclude_well(watch, summary, folder, options);
     }
     document_destroy(summary);
     return exit_code;
+}
+
+/* What an earlier run left, and this one would be taken for. */
+static int remove_old(const struct run_folder *folder, const char *name, struct err_msg *why)
+{
+    char path[PATH_MAX];
+    run_folder_path(folder, path, "%s", name);
+    if (unlink(path) == 0 || errno == ENOENT)
+        return 0;
+    return err_set(why, ERR_IO, "%s: cannot be replaced: %s", path, strerror(errno));
 }
 
 static int run(const struct train_options *options, const struct settings *settings,
@@ -347,18 +384,16 @@ static int run(const struct train_options *options, const struct settings *setti
         .server_count = options->servers ? (uint32_t)options->servers : settings->cluster.servers,
         .worker_count = options->workers ? (uint32_t)options->workers : settings->cluster.workers,
         .folder = folder,
+        .say = say_killed,
+        .say_context = &watch,
     };
-    char path[PATH_MAX];
-    run_folder_path(folder, path, "summary.json");
-    if (unlink(path) != 0 && errno != ENOENT) {
-        err_set(&why, ERR_IO, "%s: cannot be replaced: %s", path, strerror(errno));
+    if (remove_old(folder, "summary.json", &why) < 0 || remove_old(folder, "run.json", &why) < 0)
         return complain(why.text);
-    }
     if (watch.signal_fd < 0) {
         err_set(&why, ERR_IO, "signals cannot be read: %s", strerror(errno));
         return complain(why.text);
     }
-    if (cluster_start(&spec, &watch.cluster, &why) < 0)
+    if (cluster_start(&spec, clock_now_ms(), &watch.cluster, &why) < 0)
         return complain(why.text);
     int exit_code =
         watch_run(&watch, &why) < 0 ? complain(why.text) : conclude(&watch, folder, options);

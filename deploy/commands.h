@@ -15,12 +15,13 @@ enum exit_code {
     EXIT_FINE = 0,
     EXIT_FAILED = 1,      /* tried, and it did not work out: the sentence is on stderr */
     EXIT_USAGE = 2,       /* the command line makes no sense */
-    EXIT_UNREACHABLE = 2, /* status: nobody answers */
+    EXIT_UNREACHABLE = 2, /* status, drain: nobody answers */
     EXIT_SIGNAL = 128     /* plus the signal's number: stopped as asked */
 };
 
 int cmd_train(int argc, char **argv);
 int cmd_status(int argc, char **argv);
+int cmd_drain(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_predict(int argc, char **argv);
 int cmd_shard(int argc, char **argv);

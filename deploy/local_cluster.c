@@ -13,9 +13,22 @@
  * those that wait for it cannot finish: they are ended at once. */
 enum { SAY_WHY_MS = 2000, KILLED_MS = 100, LEAVE_MS = 1500, END_MS = 600 };
 
+/* A coordinator that is being started again may not hear the first time that it is to stop. */
+enum { STOP_AGAIN_MS = 500 };
+
+/* A process that is killed so soon after its start, so often in a row, would be killed for ever. */
+enum { SOON_MS = 10000, SOON_MAX = 5 };
+
 enum { COORDINATOR_IDX = 0, ARGUMENT_BYTES = PATH_MAX + 32, FIXED_ARGUMENTS = 24 };
 
+/* The starts of one child. */
+struct life {
+    uint64_t start_ms;   /* of the last */
+    unsigned soon_count; /* killed soon after it, in a row */
+};
+
 struct cluster {
+    struct cluster_spec spec;
     struct children *children; /* the coordinator, then servers, then workers */
     enum cluster_phase phase;
     uint64_t deadline_ms; /* of the phase; 0: none */
@@ -23,6 +36,8 @@ struct cluster {
     bool has_stopped;           /* the coordinator was asked to stop */
     bool has_ended_itself;      /* the coordinator failed, and not because it was told to end */
     const struct child *failed; /* the one to blame; NULL: none */
+    unsigned restart_count;
+    struct life lives[]; /* [children] */
 };
 
 /* One command line under construction.  Texts made here are its own. */
@@ -92,76 +107,126 @@ static int begin_line(const struct cluster_spec *spec, const char *program,
     return 0;
 }
 
-/* name is "worker 3": its log is OUT/log/worker-3.log, what it prints OUT/log/worker-3.out. */
-static int spawn(struct cluster *cluster, const struct cluster_spec *spec, const char *name,
-                 struct command_line *line, struct err_msg *why)
+/* Coordinator, servers, workers: the order of the children. */
+static void name_child(const struct cluster *cluster, size_t idx, char out[CHILD_NAME_BYTES])
 {
-    char file[CHILD_NAME_BYTES], said_path[PATH_MAX], log_path[PATH_MAX];
-    snprintf(file, sizeof(file), "%s", name);
-    for (char *c = file; *c; c++) {
-        if (*c == ' ')
-            *c = '-';
-    }
-    run_folder_path(spec->folder, log_path, "log/%s.log", file);
-    run_folder_path(spec->folder, said_path, "log/%s.out", file);
+    size_t server_count = cluster->spec.server_count;
+    if (idx == COORDINATOR_IDX)
+        snprintf(out, CHILD_NAME_BYTES, "coordinator");
+    else if (idx <= server_count)
+        snprintf(out, CHILD_NAME_BYTES, "server %zu", idx - 1);
+    else
+        snprintf(out, CHILD_NAME_BYTES, "worker %zu", idx - 1 - server_count);
+}
+
+/* Of "worker 3": the log is OUT/log/worker-3.log, what it prints OUT/log/worker-3.out. */
+static void name_file(const struct cluster *cluster, size_t idx, char out[CHILD_NAME_BYTES])
+{
+    name_child(cluster, idx, out);
+    char *space = strchr(out, ' ');
+    if (space)
+        *space = '-';
+}
+
+/* Whether the coordinator has come so far that it is found: then the journal is of this run. */
+static bool has_begun(const struct cluster *cluster)
+{
+    char path[PATH_MAX];
+    run_folder_path(cluster->spec.folder, path, "run.json");
+    return access(path, F_OK) == 0;
+}
+
+static void add_coordinator_arguments(const struct cluster *cluster, struct command_line *line)
+{
+    add(line, "--bind=%s", cluster->endpoint);
+    add(line, "--out=%s", cluster->spec.folder->out);
+    if (cluster->spec.resume)
+        add(line, "--resume=%s", cluster->spec.resume);
+    if (!has_begun(cluster))
+        add(line, "--fresh");
+}
+
+static void add_member_arguments(const struct cluster *cluster, size_t idx, unsigned start_count,
+                                 struct command_line *line)
+{
+    bool is_server = idx <= cluster->spec.server_count;
+    size_t rank = idx - 1 - (is_server ? 0 : cluster->spec.server_count);
+    add(line, "--coordinator=%s", cluster->endpoint);
+    add(line, "--rank=%zu", rank);
+    /* A socket of its own for each life: nobody reaches the next one with what was meant for the
+     * one before. */
+    if (is_server)
+        add(line, "--bind=ipc://%s/server-%zu.%u", cluster->spec.folder->sockets, rank,
+            start_count);
+}
+
+/* The command line of the next start of child idx; line_free it even on failure. */
+static int make_line(const struct cluster *cluster, size_t idx, unsigned start_count,
+                     struct command_line *line, struct err_msg *why)
+{
+    char file[CHILD_NAME_BYTES], log_path[PATH_MAX];
+    bool is_server = idx <= cluster->spec.server_count;
+    int code = begin_line(&cluster->spec,
+                          idx == COORDINATOR_IDX ? "talweg-coordinator"
+                          : is_server            ? "talweg-ps"
+                                                 : "talweg-worker",
+                          line, why);
+    if (code < 0)
+        return code;
+    if (idx == COORDINATOR_IDX)
+        add_coordinator_arguments(cluster, line);
+    else
+        add_member_arguments(cluster, idx, start_count, line);
+    name_file(cluster, idx, file);
+    run_folder_path(cluster->spec.folder, log_path, "log/%s.log", file);
     add(line, "--log=%s", log_path);
-    int code = line->is_short_of_memory
-                   ? err_set(why, ERR_NOMEM, "%s", err_text(ERR_NOMEM))
-                   : children_spawn(cluster->children, name, line->arguments, said_path, why);
-    line_free(line);
+    return line->is_short_of_memory ? err_set(why, ERR_NOMEM, "%s", err_text(ERR_NOMEM)) : 0;
+}
+
+static int start_first(struct cluster *cluster, size_t idx, uint64_t now_ms, struct err_msg *why)
+{
+    struct command_line line;
+    char name[CHILD_NAME_BYTES], file[CHILD_NAME_BYTES], said_path[PATH_MAX];
+    name_child(cluster, idx, name);
+    name_file(cluster, idx, file);
+    run_folder_path(cluster->spec.folder, said_path, "log/%s.out", file);
+    int code = make_line(cluster, idx, 0, &line, why);
+    if (code == 0)
+        code = children_spawn(cluster->children, name, line.arguments, said_path, why);
+    line_free(&line);
+    cluster->lives[idx].start_ms = now_ms;
     return code;
 }
 
-static int start_coordinator(struct cluster *cluster, const struct cluster_spec *spec,
-                             struct err_msg *why)
+static int start_again(struct cluster *cluster, size_t idx, uint64_t now_ms, struct err_msg *why)
 {
     struct command_line line;
-    int code = begin_line(spec, "talweg-coordinator", &line, why);
-    if (code < 0)
-        return code;
-    add(&line, "--bind=%s", cluster->endpoint);
-    add(&line, "--out=%s", spec->folder->out);
-    if (spec->resume)
-        add(&line, "--resume=%s", spec->resume);
-    return spawn(cluster, spec, "coordinator", &line, why);
+    unsigned start_count = children_at(cluster->children, idx)->start_count;
+    int code = make_line(cluster, idx, start_count, &line, why);
+    if (code == 0)
+        code = children_respawn(cluster->children, idx, line.arguments, why);
+    line_free(&line);
+    cluster->lives[idx].start_ms = now_ms;
+    return code;
 }
 
-static int start_member(struct cluster *cluster, const struct cluster_spec *spec, bool is_server,
-                        uint32_t rank, struct err_msg *why)
-{
-    struct command_line line;
-    char name[CHILD_NAME_BYTES];
-    int code = begin_line(spec, is_server ? "talweg-ps" : "talweg-worker", &line, why);
-    if (code < 0)
-        return code;
-    add(&line, "--coordinator=%s", cluster->endpoint);
-    add(&line, "--rank=%u", rank);
-    if (is_server)
-        add(&line, "--bind=ipc://%s/server-%u", spec->folder->sockets, rank);
-    snprintf(name, sizeof(name), "%s %u", is_server ? "server" : "worker", rank);
-    return spawn(cluster, spec, name, &line, why);
-}
-
-int cluster_start(const struct cluster_spec *spec, struct cluster **cluster_out,
+int cluster_start(const struct cluster_spec *spec, uint64_t now_ms, struct cluster **cluster_out,
                   struct err_msg *why)
 {
-    struct cluster *cluster = calloc(1, sizeof(*cluster));
+    size_t count = 1 + (size_t)spec->server_count + spec->worker_count;
+    struct cluster *cluster = calloc(1, sizeof(*cluster) + count * sizeof(cluster->lives[0]));
     if (!cluster)
         return err_set(why, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
+    cluster->spec = *spec;
     snprintf(cluster->endpoint, sizeof(cluster->endpoint), "ipc://%s/coordinator",
              spec->folder->sockets);
     /* OpenBLAS would start threads, with buffers, as it is loaded; workers have their own. */
     setenv("OPENBLAS_NUM_THREADS", "1", 1);
-    size_t count = 1 + (size_t)spec->server_count + spec->worker_count;
     int code = children_create(count, &cluster->children);
     if (code < 0)
         err_set(why, code, "%s", err_text(code));
-    else
-        code = start_coordinator(cluster, spec, why);
-    for (uint32_t rank = 0; code == 0 && rank < spec->server_count; rank++)
-        code = start_member(cluster, spec, true, rank, why);
-    for (uint32_t rank = 0; code == 0 && rank < spec->worker_count; rank++)
-        code = start_member(cluster, spec, false, rank, why);
+    for (size_t idx = 0; code == 0 && idx < count; idx++)
+        code = start_first(cluster, idx, now_ms, why);
     if (code < 0)
         cluster_destroy(cluster);
     else
@@ -188,6 +253,13 @@ static void enter(struct cluster *cluster, enum cluster_phase phase, uint64_t de
     cluster->deadline_ms = deadline_ms;
 }
 
+static void ask_to_stop(struct cluster *cluster, uint64_t now_ms)
+{
+    if (now_ms - cluster->lives[COORDINATOR_IDX].start_ms >= STOP_AGAIN_MS)
+        children_signal(cluster->children, COORDINATOR_IDX, SIGTERM);
+    enter(cluster, CLUSTER_STOPPING, now_ms + STOP_AGAIN_MS);
+}
+
 /* A process that was killed explains those that then missed it; after that, the first that failed
  * explains the others, and a member knows more of its own fault than the coordinator. */
 static bool explains_more(const struct cluster *cluster, const struct child *child)
@@ -200,32 +272,75 @@ static bool explains_more(const struct cluster *cluster, const struct child *chi
     return WIFSIGNALED(child->wait_status) || cluster->failed == coordinator;
 }
 
+static void fail(struct cluster *cluster, const struct child *child, uint64_t now_ms)
+{
+    if (explains_more(cluster, child))
+        cluster->failed = child;
+    if (child == children_at(cluster->children, COORDINATOR_IDX))
+        cluster->has_ended_itself = true;
+    if (WIFSIGNALED(child->wait_status))
+        enter(cluster, CLUSTER_FAILING, now_ms + KILLED_MS);
+    else if (cluster->phase != CLUSTER_FAILING)
+        enter(cluster, CLUSTER_FAILING, now_ms + SAY_WHY_MS);
+}
+
+/* What a killed process is followed by, while the run goes on: its next life, or nothing when that
+ * would end like the ones before.  Without a coordinator there is no run. */
+static void follow(struct cluster *cluster, size_t idx, uint64_t now_ms)
+{
+    struct life *life = &cluster->lives[idx];
+    const struct child *child = children_at(cluster->children, idx);
+    struct err_msg why = {0};
+    char end[1200], sentence[1536];
+    child_why(child, end, sizeof(end));
+    int pid = (int)child->pid;
+    life->soon_count = now_ms - life->start_ms < SOON_MS ? life->soon_count + 1 : 0;
+    bool is_lost = life->soon_count >= SOON_MAX;
+    if (is_lost) {
+        snprintf(sentence, sizeof(sentence),
+                 "%s (process %d) %s; not started again: that was the %dth time in a row within "
+                 "%d s of its start",
+                 child->name, pid, end, SOON_MAX, SOON_MS / 1000);
+    } else if (start_again(cluster, idx, now_ms, &why) < 0) {
+        is_lost = true;
+        snprintf(sentence, sizeof(sentence), "%s (process %d) %s; not started again: %s",
+                 child->name, pid, end, why.text);
+    } else {
+        cluster->restart_count++;
+        snprintf(sentence, sizeof(sentence), "%s (process %d) %s; started again as process %d",
+                 child->name, pid, end, (int)child->pid);
+    }
+    cluster->spec.say(cluster->spec.say_context, sentence, is_lost);
+    if (is_lost && idx == COORDINATOR_IDX)
+        fail(cluster, child, now_ms);
+}
+
 static void note_end(struct cluster *cluster, const struct child *child, uint64_t now_ms)
 {
-    bool is_coordinator = child == children_at(cluster->children, COORDINATOR_IDX);
-    bool is_expected = cluster->phase == CLUSTER_ENDING || cluster->phase == CLUSTER_KILLING;
+    const struct child *coordinator = children_at(cluster->children, COORDINATOR_IDX);
+    bool is_killed = WIFSIGNALED(child->wait_status), is_fine = child_is_fine(child);
+    bool is_over = cluster->phase == CLUSTER_ENDING || cluster->phase == CLUSTER_KILLING ||
+                   (cluster->phase == CLUSTER_LEAVING && is_killed);
     /* Stopped as asked, every role ends with the code of a job that is not done. */
-    bool is_stopped = cluster->has_stopped && !WIFSIGNALED(child->wait_status);
-    if (is_stopped && !child_is_fine(child) && explains_more(cluster, child))
+    bool is_stopped = cluster->has_stopped && !is_killed;
+    if (is_stopped && !is_fine && explains_more(cluster, child))
         cluster->failed = child;
-    if (!child_is_fine(child) && !is_expected && !is_stopped) {
-        if (explains_more(cluster, child))
-            cluster->failed = child;
-        if (is_coordinator)
-            cluster->has_ended_itself = true;
-        if (WIFSIGNALED(child->wait_status))
-            enter(cluster, CLUSTER_FAILING, now_ms + KILLED_MS);
-        else if (cluster->phase != CLUSTER_FAILING)
-            enter(cluster, CLUSTER_FAILING, now_ms + SAY_WHY_MS);
-    } else if (is_coordinator && cluster->phase <= CLUSTER_STOPPING) {
+    if (is_killed && cluster->phase <= CLUSTER_STOPPING)
+        follow(cluster, (size_t)(child - coordinator), now_ms);
+    else if (!is_fine && !is_over && !is_stopped)
+        fail(cluster, child, now_ms);
+    else if (child == coordinator && cluster->phase <= CLUSTER_STOPPING)
         enter(cluster, CLUSTER_LEAVING, now_ms + LEAVE_MS);
-    }
 }
 
 static void move_on(struct cluster *cluster, uint64_t now_ms)
 {
     if (cluster->deadline_ms == 0 || now_ms < cluster->deadline_ms)
         return;
+    if (cluster->phase == CLUSTER_STOPPING) {
+        ask_to_stop(cluster, now_ms);
+        return;
+    }
     if (cluster->phase == CLUSTER_FAILING) {
         children_signal_all(cluster->children, SIGTERM);
         enter(cluster, CLUSTER_ENDING, now_ms + END_MS);
@@ -244,12 +359,12 @@ bool cluster_tick(struct cluster *cluster, uint64_t now_ms)
     return children_running(cluster->children) > 0;
 }
 
-void cluster_interrupt(struct cluster *cluster)
+void cluster_interrupt(struct cluster *cluster, uint64_t now_ms)
 {
     if (cluster->phase == CLUSTER_RUNNING) {
         children_signal(cluster->children, COORDINATOR_IDX, SIGTERM);
         cluster->has_stopped = true;
-        enter(cluster, CLUSTER_STOPPING, 0);
+        enter(cluster, CLUSTER_STOPPING, now_ms + STOP_AGAIN_MS);
     } else if (cluster->phase != CLUSTER_LEAVING) {
         children_signal_all(cluster->children, SIGKILL);
         enter(cluster, CLUSTER_KILLING, 0);
@@ -259,6 +374,11 @@ void cluster_interrupt(struct cluster *cluster)
 enum cluster_phase cluster_phase(const struct cluster *cluster)
 {
     return cluster->phase;
+}
+
+unsigned cluster_restart_count(const struct cluster *cluster)
+{
+    return cluster->restart_count;
 }
 
 bool cluster_blame(const struct cluster *cluster, char *out, size_t out_bytes)

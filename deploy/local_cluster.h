@@ -2,10 +2,12 @@
 #define DEPLOY_LOCAL_CLUSTER_H
 
 /* local_cluster - a coordinator, servers and workers of one run as processes of this machine: their
- * command lines, their orderly end, and which of them ended the run.
+ * command lines, their next life when they are killed, their orderly end, and which of them ended
+ * the run.
  *
- * The roles talk over unix sockets in the run's folder.  When one fails, the others get a moment to
- * say why themselves, then they are ended.
+ * The roles talk over unix sockets in the run's folder.  One that is killed by a signal is started
+ * again, and the run goes on.  When one fails by itself, the others get a moment to say why
+ * themselves, then they are ended.
  *
  * Owner:    `talweg train`.  Thread: the main thread (children.h).
  * Memory:   the table of children.
@@ -23,7 +25,10 @@ struct cluster_spec {
     const char *const *sets;
     size_t set_count;
     uint32_t server_count, worker_count;
-    const struct run_folder *folder; /* borrowed for the cluster's life */
+    const struct run_folder *folder;
+    /* Is told of each process that was killed: is_lost when it is not started again. */
+    void (*say)(void *context, const char *sentence, bool is_lost);
+    void *say_context;
 };
 
 enum cluster_phase {
@@ -37,9 +42,10 @@ enum cluster_phase {
 
 struct cluster;
 
-/* Starts every process.  ERR_IO with a sentence when one cannot be started; none is left then. */
-MUST_USE int cluster_start(const struct cluster_spec *spec, struct cluster **cluster_out,
-                           struct err_msg *why);
+/* Starts every process; OUT/run.json must not be there.  All that the spec points to is borrowed
+ * for the cluster's life.  ERR_IO with a sentence when one cannot be started; none is left then. */
+MUST_USE int cluster_start(const struct cluster_spec *spec, uint64_t now_ms,
+                           struct cluster **cluster_out, struct err_msg *why);
 
 /* Kills what is left. */
 void cluster_destroy(struct cluster *cluster);
@@ -47,14 +53,18 @@ void cluster_destroy(struct cluster *cluster);
 /* The coordinator's endpoint. */
 const char *cluster_endpoint(const struct cluster *cluster);
 
-/* Looks who has ended, and moves on what is overdue.  True while a process runs. */
+/* Looks who has ended, starts again who was killed, and moves on what is overdue.  True while a
+ * process runs. */
 bool cluster_tick(struct cluster *cluster, uint64_t now_ms);
 
 /* First: the coordinator is asked to stop; after that: all are killed.  Those that are leaving
  * anyway are left to it. */
-void cluster_interrupt(struct cluster *cluster);
+void cluster_interrupt(struct cluster *cluster, uint64_t now_ms);
 
 enum cluster_phase cluster_phase(const struct cluster *cluster);
+
+/* How often a process was started again. */
+unsigned cluster_restart_count(const struct cluster *cluster);
 
 /* Why the run ended, when it did not end well: "worker 2 (process 71) was killed by signal 9
  * (Killed)".  False when all left in order. */

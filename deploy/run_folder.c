@@ -13,7 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* Room that a socket's name needs after the folder's: "/server-4095-shard-4095". */
+/* Room that a socket's name needs after the folder's: "/server-1023.4294967295-63" and an end. */
 enum { SOCKET_NAME_BYTES = 28 };
 
 void run_folder_path(const struct run_folder *folder, char path_out[PATH_MAX], const char *format,

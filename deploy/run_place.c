@@ -12,13 +12,13 @@
 #include <unistd.h>
 #include "common/checkpoint.h"
 #include "common/clock.h"
-#include "deploy/status_client.h"
 
-enum { ANSWER_MS = 3000, ENDPOINT_TEXT_BYTES = 512 };
+enum { ANSWER_MS = 3000, ASK_AGAIN_MS = 500, ENDPOINT_TEXT_BYTES = 512 };
 
 struct run_place {
     const char *dir; /* NULL when an address was given; borrowed */
     char endpoint[ENDPOINT_TEXT_BYTES];
+    char client_endpoint[ENDPOINT_TEXT_BYTES]; /* where the client is connected */
     struct document *run;     /* DIR/run.json, or NULL */
     struct document *summary; /* DIR/summary.json of the same life of the run, or NULL */
     struct status_client *client;
@@ -145,15 +145,29 @@ static int check_alive(const struct run_place *place, struct err_msg *why)
                    has_checkpoint ? checkpoint : " is there");
 }
 
+static int connect_client(struct run_place *place, struct err_msg *why)
+{
+    if (place->client && strcmp(place->client_endpoint, place->endpoint) != 0) {
+        status_client_close(place->client); /* it was started again elsewhere */
+        place->client = NULL;
+    }
+    snprintf(place->client_endpoint, sizeof(place->client_endpoint), "%s", place->endpoint);
+    return place->client ? 0 : status_client_open(place->endpoint, &place->client, why);
+}
+
+static int nobody_answers(const struct run_place *place, struct err_msg *why)
+{
+    return err_set(why, ERR_TIMEOUT, "%s: no coordinator answered within %d seconds",
+                   place->endpoint, ANSWER_MS / 1000);
+}
+
 static int ask_coordinator(struct run_place *place, struct document **status_out,
                            struct err_msg *why)
 {
-    if (!place->client) {
-        int code = status_client_open(place->endpoint, &place->client, why);
-        if (code < 0)
-            return code;
-    }
-    int code = status_client_ask(place->client);
+    int code = connect_client(place, why);
+    if (code < 0)
+        return code;
+    code = status_client_ask(place->client);
     if (code < 0)
         return err_set(why, code, "%s: %s", place->endpoint, err_text(code));
     uint64_t end_ms = clock_now_ms() + ANSWER_MS;
@@ -162,8 +176,7 @@ static int ask_coordinator(struct run_place *place, struct document **status_out
         if (code != ERR_AGAIN)
             return code == 0 ? 0 : err_prefix(why, code, "%s: ", place->endpoint);
     }
-    return err_set(why, ERR_TIMEOUT, "%s: no coordinator answered within %d seconds",
-                   place->endpoint, ANSWER_MS / 1000);
+    return nobody_answers(place, why);
 }
 
 static struct document *copy_real(const struct document *from, const char *key)
@@ -222,21 +235,46 @@ static int status_of_summary(struct run_place *place, struct document **status_o
     return 0;
 }
 
-int run_place_status(struct run_place *place, struct document **status_out, struct err_msg *why)
+/* Finds the coordinator of a run in a folder, or the summary that the run left. */
+static int look_into_folder(struct run_place *place, struct err_msg *why)
 {
-    if (place->dir) {
-        int code = read_folder(place, why);
-        if (code < 0)
-            return code;
-        if (place->summary) {
-            code = status_of_summary(place, status_out);
-            return code == 0 ? 0 : err_set(why, code, "%s", err_text(code));
-        }
-        code = check_alive(place, why);
-        if (code < 0)
-            return code;
+    if (!place->dir)
+        return 0;
+    int code = read_folder(place, why);
+    if (code < 0 || place->summary)
+        return code;
+    code = check_alive(place, why);
+    if (code == 0)
         snprintf(place->endpoint, sizeof(place->endpoint), "%s",
                  status_text(place->run, "coordinator", ""));
+    return code;
+}
+
+int run_place_status(struct run_place *place, struct document **status_out, struct err_msg *why)
+{
+    int code = look_into_folder(place, why);
+    if (code < 0)
+        return code;
+    if (!place->summary)
+        return ask_coordinator(place, status_out, why);
+    code = status_of_summary(place, status_out);
+    return code == 0 ? 0 : err_set(why, code, "%s", err_text(code));
+}
+
+int run_place_drain(struct run_place *place, bool is_server, uint32_t rank,
+                    struct outcome *outcome_out, struct err_msg *why)
+{
+    int code = look_into_folder(place, why);
+    if (code == 0 && place->summary)
+        return err_set(why, ERR_NOT_FOUND, "%s: the run is over", place->dir);
+    if (code == 0)
+        code = connect_client(place, why);
+    if (code < 0)
+        return code;
+    for (int waited_ms = 0; waited_ms < ANSWER_MS; waited_ms += ASK_AGAIN_MS) {
+        code = status_client_drain(place->client, is_server, rank, ASK_AGAIN_MS, outcome_out, why);
+        if (code != ERR_AGAIN)
+            return code == 0 ? 0 : err_prefix(why, code, "%s: ", place->endpoint);
     }
-    return ask_coordinator(place, status_out, why);
+    return nobody_answers(place, why);
 }

@@ -5,11 +5,12 @@
  *
  * A folder's run.json names the coordinator; a summary.json that is newer says how the run ended.
  *
- * Owner:    `talweg status`.  Thread: one.
+ * Owner:    `talweg status`, `talweg drain`.  Thread: one.
  * Memory:   the two files, a connection.
  * Surprise: a finished run has no servers and workers any more: these lists are empty.
  */
 #include "common/document.h"
+#include "deploy/status_client.h"
 
 struct run_place;
 
@@ -22,5 +23,10 @@ void run_place_close(struct run_place *place);
  * run there; ERR_LOST: its coordinator is gone; ERR_TIMEOUT: nobody answers. */
 MUST_USE int run_place_status(struct run_place *place, struct document **status_out,
                               struct err_msg *why);
+
+/* Asks the coordinator to let a member go, as status_client_drain.  Errors as run_place_status;
+ * ERR_NOT_FOUND when the run is over, too. */
+MUST_USE int run_place_drain(struct run_place *place, bool is_server, uint32_t rank,
+                             struct outcome *outcome_out, struct err_msg *why);
 
 #endif

@@ -6,7 +6,6 @@
 #include "common/arena.h"
 #include "common/random.h"
 #include "common/transport.h"
-#include "proto/message.h"
 
 enum { ARENA_FIRST_BYTES = 4096, ARENA_LIMIT_BYTES = 1 << 20 };
 
@@ -51,47 +50,80 @@ void status_client_close(struct status_client *client)
     free(client);
 }
 
-int status_client_ask(struct status_client *client)
+static int ask(struct status_client *client, const struct message *question)
 {
-    struct message ask = {.kind = MSG_STATUS_ASK, .sender = client->id};
     struct address anyone = {.party = PARTY_NONE};
     const void *bytes;
     size_t size_bytes;
     arena_reset(client->arena);
-    int code = message_pack(&ask, client->arena, &bytes, &size_bytes);
+    int code = message_pack(question, client->arena, &bytes, &size_bytes);
     if (code < 0)
         return code;
     return channel_send(client->channel, anyone, bytes, size_bytes, NULL);
 }
 
-static int read_answer(struct status_client *client, const struct frame *frame,
-                       struct document **answer_out, struct err_msg *why)
+int status_client_ask(struct status_client *client)
 {
-    struct message msg;
-    arena_reset(client->arena);
-    int code = message_unpack(frame->header, frame->header_bytes, frame->payload, client->arena,
-                              &msg, why);
+    struct message question = {.kind = MSG_STATUS_ASK, .sender = client->id};
+    return ask(client, &question);
+}
+
+/* The next answer.  On 0 the caller releases the frame, which the message borrows from. */
+static int receive(struct status_client *client, int extra_fd, int timeout_ms, struct frame *frame,
+                   struct message *answer, struct err_msg *why)
+{
+    struct ready ready;
+    int code = transport_wait(&client->channel, 1, extra_fd, timeout_ms, &ready);
+    if (code == 0)
+        code = channel_receive(client->channel, frame);
     if (code < 0)
-        return code;
-    if (msg.kind == MSG_REFUSED)
-        return err_set(why, ERR_REFUSED, "%s", msg.outcome.text);
-    if (msg.kind != MSG_STATUS || !frame->payload)
-        return err_set(why, ERR_PROTO, "answered with a %s instead of a status",
-                       message_kind_text(msg.kind));
-    return document_parse(frame->payload->data, frame->payload->size_bytes, answer_out, why);
+        return code == ERR_AGAIN ? code : err_set(why, code, "%s", err_text(code));
+    arena_reset(client->arena);
+    code = message_unpack(frame->header, frame->header_bytes, frame->payload, client->arena,
+                          answer, why);
+    if (code == 0 && answer->kind == MSG_REFUSED)
+        code = err_set(why, ERR_REFUSED, "%s", answer->outcome.text);
+    if (code < 0)
+        frame_release(frame);
+    return code;
 }
 
 int status_client_wait(struct status_client *client, int extra_fd, int timeout_ms,
                        struct document **answer_out, struct err_msg *why)
 {
-    struct ready ready;
     struct frame frame;
-    int code = transport_wait(&client->channel, 1, extra_fd, timeout_ms, &ready);
-    if (code == 0)
-        code = channel_receive(client->channel, &frame);
+    struct message answer;
+    int code = receive(client, extra_fd, timeout_ms, &frame, &answer, why);
     if (code < 0)
-        return code == ERR_AGAIN ? code : err_set(why, code, "%s", err_text(code));
-    code = read_answer(client, &frame, answer_out, why);
+        return code;
+    if (answer.kind == MSG_DRAINING) /* to a question that was asked twice */
+        code = ERR_AGAIN;
+    else if (answer.kind != MSG_STATUS || !frame.payload)
+        code = err_set(why, ERR_PROTO, "answered with a %s instead of a status",
+                       message_kind_text(answer.kind));
+    else
+        code = document_parse(frame.payload->data, frame.payload->size_bytes, answer_out, why);
+    frame_release(&frame);
+    return code;
+}
+
+int status_client_drain(struct status_client *client, bool is_server, uint32_t rank,
+                        int timeout_ms, struct outcome *outcome_out, struct err_msg *why)
+{
+    struct frame frame;
+    struct message answer, question = {.kind = MSG_DRAIN,
+                                       .sender = client->id,
+                                       .drain = {.is_server = is_server, .rank = rank}};
+    int code = ask(client, &question);
+    if (code < 0)
+        return err_set(why, code, "%s", err_text(code));
+    code = receive(client, -1, timeout_ms, &frame, &answer, why);
+    if (code < 0)
+        return code;
+    if (answer.kind == MSG_DRAINING)
+        *outcome_out = answer.outcome;
+    else
+        code = ERR_AGAIN;
     frame_release(&frame);
     return code;
 }

@@ -1,18 +1,19 @@
 #ifndef DEPLOY_STATUS_CLIENT_H
 #define DEPLOY_STATUS_CLIENT_H
 
-/* status_client - asks a coordinator how its run is doing.
+/* status_client - asks a coordinator how its run is doing, or to let one of its members go.
  *
- * The answer is the JSON that `talweg status --json` prints.  A question that is not answered is
+ * The status is the JSON that `talweg status --json` prints.  A question that is not answered is
  * asked again; answers to questions asked earlier count as well.
  *
- * Owner:    `talweg train` and `talweg status`.  Thread: one.
+ * Owner:    `talweg train`, `talweg status`, `talweg drain`.  Thread: one.
  * Memory:   a transport, a channel, the last answer.
  * Surprise: a coordinator that is not there yet is no error, only silence.
  */
 #include <stdint.h>
 #include "common/document.h"
 #include "deploy/progress.h"
+#include "proto/message.h"
 
 struct status_client;
 
@@ -28,6 +29,12 @@ MUST_USE int status_client_ask(struct status_client *client);
  * destroys the answer.  ERR_AGAIN: none yet; ERR_PROTO with a sentence: not an answer of ours. */
 MUST_USE int status_client_wait(struct status_client *client, int extra_fd, int timeout_ms,
                                 struct document **answer_out, struct err_msg *why);
+
+/* Asks to move everything off the server or worker of that rank, and waits for the answer up to
+ * timeout_ms.  outcome_out->code is 0 when that is under way; its text is a sentence.  ERR_AGAIN:
+ * no answer yet; else as status_client_wait. */
+MUST_USE int status_client_drain(struct status_client *client, bool is_server, uint32_t rank,
+                                 int timeout_ms, struct outcome *outcome_out, struct err_msg *why);
 
 /* Members of an answer that may be missing: the fallback then. */
 double status_real(const struct document *object, const char *key, double fallback);

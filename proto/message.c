@@ -6,11 +6,14 @@
 #include "proto/wire_check.h"
 #include "talweg.pb-c.h"
 
-enum { WIRE_VERSION = 1 };
+enum { WIRE_VERSION = 2 };
 
 _Static_assert((int)MSG_BLOCK_KEPT == (int)TALWEG__KIND__BLOCK_KEPT, "kinds are numbered alike");
+_Static_assert((int)MSG_UPDATED == (int)TALWEG__KIND__UPDATED, "kinds are numbered alike");
+_Static_assert((int)MSG_DRAINING == (int)TALWEG__KIND__DRAINING, "kinds are numbered alike");
 _Static_assert((int)BODY_HELLO == (int)TALWEG__HEADER__BODY_HELLO, "bodies are numbered alike");
 _Static_assert((int)BODY_KEY == (int)TALWEG__HEADER__BODY_KEY, "bodies are numbered alike");
+_Static_assert((int)BODY_DRAIN == (int)TALWEG__HEADER__BODY_DRAIN, "bodies are numbered alike");
 _Static_assert((int)INIT_HE == (int)TALWEG__INIT__HE, "initialisations are numbered alike");
 _Static_assert((int)INIT_XAVIER == (int)TALWEG__INIT__XAVIER, "initialisations are numbered alike");
 
@@ -24,6 +27,7 @@ union body {
     Talweg__Digest digest;
     Talweg__Outcome outcome;
     Talweg__BlockKey key;
+    Talweg__Drain drain;
 };
 
 /* An array of generated structs and the array of pointers to them that protobuf-c wants. */
@@ -116,6 +120,7 @@ static int write_view(const struct view *view, struct arena *arena, Talweg__View
 {
     talweg__view__init(wire);
     wire->number = view->number;
+    wire->era = view->era;
     wire->start_step = view->start_step;
     wire->step_count = view->step_count;
     wire->train_count = view->train_count;
@@ -125,6 +130,10 @@ static int write_view(const struct view *view, struct arena *arena, Talweg__View
     wire->store_endpoint = (char *)view->store_endpoint;
     wire->n_block_shard = view->block_count;
     wire->block_shard = (uint32_t *)view->block_shard;
+    wire->n_block_backup = view->block_backup == NULL ? 0 : view->block_count;
+    wire->block_backup = (uint32_t *)view->block_backup;
+    wire->n_block_learner = view->block_learner == NULL ? 0 : view->block_count;
+    wire->block_learner = (uint32_t *)view->block_learner;
     wire->n_lane_worker = view->lane_count;
     wire->lane_worker = (uint32_t *)view->lane_worker;
     int err = write_members(view, arena, wire);
@@ -134,7 +143,14 @@ static int write_view(const struct view *view, struct arena *arena, Talweg__View
 static void write_beat(const struct beat *beat, Talweg__Beat *wire)
 {
     talweg__beat__init(wire);
+    wire->sent_ms = beat->sent_ms;
     wire->step = beat->step;
+    wire->lack_begin = beat->lack_begin;
+    wire->lack_end = beat->lack_end;
+    wire->version_sum = beat->version_sum;
+    wire->n_staleness_count = BEAT_STALENESS;
+    wire->staleness_count = (uint64_t *)beat->staleness_count;
+    wire->parked_bytes = beat->parked_bytes;
     wire->sample_count = beat->sample_count;
     wire->push_count = beat->push_count;
     wire->block_count = beat->block_count;
@@ -155,6 +171,7 @@ static void write_lane(const struct lane_result *lane, Talweg__LaneResult *wire)
     wire->correct_count = lane->correct_count;
     wire->sample_count = lane->sample_count;
     wire->compute_us = lane->compute_us;
+    wire->is_void = lane->is_void;
 }
 
 static void write_outcome(const struct outcome *outcome, Talweg__Outcome *wire)
@@ -213,6 +230,12 @@ static int write_body(const struct message *msg, struct arena *arena, union body
         wire->key = &body->key;
         write_key(&msg->key, &body->key);
         return 0;
+    case TALWEG__HEADER__BODY_DRAIN:
+        wire->drain = &body->drain;
+        talweg__drain__init(&body->drain);
+        body->drain.is_server = msg->drain.is_server;
+        body->drain.rank = msg->drain.rank;
+        return 0;
     default:
         return 0;
     }
@@ -230,6 +253,7 @@ int message_pack(const struct message *msg, struct arena *arena, const void **by
     wire.run_low = msg->run.low;
     wire.sender = msg->sender;
     wire.view = msg->view;
+    wire.era = msg->era;
     wire.wire = WIRE_VERSION;
     wire.body_case = (Talweg__Header__BodyCase)wire_kind_of(msg->kind)->body;
     int err = write_body(msg, arena, &body, &wire);
@@ -419,30 +443,56 @@ static int read_members(const Talweg__View *wire, struct arena *arena, struct vi
     return err;
 }
 
+/* One of each block, or none at all: NULL. */
+static int read_holders(const Talweg__View *wire, struct view *out, struct err_msg *why)
+{
+    size_t count = wire->n_block_shard;
+    if ((wire->n_block_backup != 0 && wire->n_block_backup != count) ||
+        (wire->n_block_learner != 0 && wire->n_block_learner != count))
+        return err_set(why, ERR_PROTO, "%zu backups and %zu learners; expected 0 or %zu",
+                       wire->n_block_backup, wire->n_block_learner, count);
+    out->block_count = count;
+    out->block_shard = wire->block_shard;
+    out->block_backup = wire->n_block_backup == 0 ? NULL : wire->block_backup;
+    out->block_learner = wire->n_block_learner == 0 ? NULL : wire->block_learner;
+    return 0;
+}
+
 static int read_view(const Talweg__View *wire, struct arena *arena, struct view *out,
                      struct err_msg *why)
 {
     out->number = wire->number;
+    out->era = wire->era;
     out->start_step = wire->start_step;
     out->step_count = wire->step_count;
     out->train_count = wire->train_count;
     out->test_count = wire->test_count;
     out->is_restored = wire->is_restored;
     out->store_incarnation = wire->store_incarnation;
-    out->block_count = wire->n_block_shard;
-    out->block_shard = wire->block_shard;
     out->lane_count = wire->n_lane_worker;
     out->lane_worker = wire->lane_worker;
     int err = read_text("store_endpoint", wire->store_endpoint, out->store_endpoint,
                         sizeof(out->store_endpoint), why);
     if (err == 0)
+        err = read_holders(wire, out, why);
+    if (err == 0)
         err = read_members(wire, arena, out, why);
     return err != 0 ? err : read_layout(wire->layout, arena, &out->layout, why);
 }
 
-static void read_beat(const Talweg__Beat *wire, struct beat *out)
+static int read_beat(const Talweg__Beat *wire, struct beat *out, struct err_msg *why)
 {
+    if (wire->n_staleness_count != 0 && wire->n_staleness_count != BEAT_STALENESS)
+        return err_set(why, ERR_PROTO, "%zu counts of staleness; expected 0 or %d",
+                       wire->n_staleness_count, BEAT_STALENESS);
+    for (size_t i = 0; i < wire->n_staleness_count; i++)
+        out->staleness_count[i] = wire->staleness_count[i];
+    out->sent_ms = wire->sent_ms;
     out->step = wire->step;
+    out->lack_begin = wire->lack_begin;
+    out->lack_end = wire->lack_end;
+    out->version_sum = wire->version_sum;
+    out->parked_bytes = wire->parked_bytes;
     out->sample_count = wire->sample_count;
     out->push_count = wire->push_count;
     out->block_count = wire->block_count;
@@ -452,6 +502,7 @@ static void read_beat(const Talweg__Beat *wire, struct beat *out)
     out->rss_bytes = wire->rss_bytes;
     out->peak_rss_bytes = wire->peak_rss_bytes;
     out->cpu_us = wire->cpu_us;
+    return 0;
 }
 
 static void read_lane(const Talweg__LaneResult *wire, struct lane_result *out)
@@ -462,6 +513,7 @@ static void read_lane(const Talweg__LaneResult *wire, struct lane_result *out)
     out->correct_count = wire->correct_count;
     out->sample_count = wire->sample_count;
     out->compute_us = wire->compute_us;
+    out->is_void = wire->is_void;
 }
 
 /* The text goes into logs and onto terminals: control characters become spaces. */
@@ -497,8 +549,7 @@ static int read_body(const Talweg__Header *wire, struct arena *arena, struct mes
     case TALWEG__HEADER__BODY_VIEW_BODY:
         return read_view(wire->view_body, arena, &out->view_body, why);
     case TALWEG__HEADER__BODY_BEAT:
-        read_beat(wire->beat, &out->beat);
-        return 0;
+        return read_beat(wire->beat, &out->beat, why);
     case TALWEG__HEADER__BODY_LANE:
         read_lane(wire->lane, &out->lane);
         return 0;
@@ -510,6 +561,10 @@ static int read_body(const Talweg__Header *wire, struct arena *arena, struct mes
         return read_outcome(wire->outcome, &out->outcome, why);
     case TALWEG__HEADER__BODY_KEY:
         read_key(wire->key, &out->key);
+        return 0;
+    case TALWEG__HEADER__BODY_DRAIN:
+        out->drain.is_server = wire->drain->is_server;
+        out->drain.rank = wire->drain->rank;
         return 0;
     default:
         return 0;
@@ -539,6 +594,7 @@ int message_unpack(const void *bytes, size_t size, struct buffer *payload, struc
         .run = {wire->run_high, wire->run_low},
         .sender = wire->sender,
         .view = wire->view,
+        .era = wire->era,
         .payload = payload,
     };
     int err = read_body(wire, arena, &msg, why);

@@ -6,8 +6,9 @@
  * A message is a protobuf header frame and, for some kinds, one raw little-endian payload frame.
  * Payloads never pass through protobuf.
  *
- * Shapes:   MSG_PUSH, MSG_WEIGHTS, MSG_LEAF payload: [block's elements] f32;
+ * Shapes:   MSG_PUSH, MSG_WEIGHTS, MSG_UPDATE, MSG_LEAF payload: [block's elements] f32;
  *           MSG_BLOCK_STATE: weights, then each part of the optimizer's state, each as the block;
+ *           MSG_REPLICA: the same and, unless bsp, the lanes' clocks, [lane_count] u64;
  *           MSG_STATUS: JSON text.
  * Owner:    a received message borrows from its arena and payload.  Thread: one.
  * Surprise: kinds from MSG_TRAIN_LANE on stay inside a process and cannot be packed.
@@ -15,6 +16,8 @@
 #include "common/arena.h"
 #include "common/buffer.h"
 #include "proto/view.h"
+
+enum { BEAT_STALENESS = 8 };
 
 enum message_kind {
     MSG_NONE = 0,
@@ -39,9 +42,25 @@ enum message_kind {
     MSG_BLOCK_FETCH,     /* shard -> store: block */
     MSG_BLOCK_STATE,     /* shard -> store and back: a block's whole state at version step */
     MSG_BLOCK_KEPT,      /* store -> shard: block of step is written */
+    MSG_WHO,             /* coordinator -> member: say hello (again) */
+    MSG_VOID,            /* worker -> shard: the node's gradient is no number: leave the step out */
+    MSG_LACK,            /* shard -> worker: these lanes of the block's step have not come */
+    MSG_UPDATE,          /* primary -> backup, learner: what makes version step the next one */
+    MSG_UPDATE_VOID,     /* the same of a step that is left out */
+    MSG_UPDATED,         /* backup, learner -> primary: has the block at version step */
+    MSG_REPLICA,         /* primary -> learner: a block's whole state at version step */
+    MSG_FILLED,          /* primary -> coordinator: the block's learner has all of it */
+    MSG_ALARM,           /* shard -> coordinator: outcome; the job must end (ERR_LOST: go back) */
+    MSG_DRAIN,           /* client -> coordinator: move everything off a member and let it go */
+    MSG_DRAINING,        /* coordinator -> client: outcome of that */
+    MSG_PULL_OLD,        /* worker -> shard: a block at version step, present or the one before */
     MSG_TRAIN_LANE = 64, /* worker -> its compute: task */
     MSG_EVAL_LANE,       /* worker -> its compute: task */
-    MSG_LEAF             /* compute -> worker: gradient of one block of one lane */
+    MSG_LEAF,            /* compute -> worker: gradient of one block of one lane */
+    MSG_LEAF_VOID,       /* compute -> worker: the lane's gradient is no number: key.step, lanes */
+    MSG_DROP_LANES,      /* worker -> its compute: forget tasks that no thread has begun */
+    MSG_LANE_DROPPED,    /* compute -> worker: task; one answer to each task forgotten */
+    MSG_GONE             /* loop -> coordinator: the connection to `from` is gone */
 };
 
 /* What a worker reports of one lane. */
@@ -52,6 +71,7 @@ struct lane_result {
     uint64_t correct_count; /* classification only */
     uint64_t sample_count;
     uint64_t compute_us;
+    bool is_void; /* its gradient is no number, and the job leaves such steps out */
 };
 
 /* One block at one step; fields a kind has no use for are 0. */
@@ -67,9 +87,15 @@ struct outcome {
     char text[512]; /* a sentence, or a path where the code is 0 */
 };
 
-/* Running totals of one member since its start. */
+/* Running totals of one member since its start.  The coordinator echoes a beat's sent_ms, with the
+ * step whose losses it collects. */
 struct beat {
-    uint64_t step; /* worker: in work; shard: lowest version of its blocks */
+    uint64_t sent_ms; /* by the clock of the member; 0: nothing to echo */
+    uint64_t step; /* worker: in work; shard: lowest version of the blocks that it is primary of */
+    uint32_t lack_begin, lack_end; /* shard: first lanes that step has not had; 0, 0: none */
+    uint64_t version_sum;          /* shard: over the versions of those blocks: does it move? */
+    uint64_t staleness_count[BEAT_STALENESS]; /* shard: answers by clocks behind; last: or more */
+    uint64_t parked_bytes; /* shard: in sums that wait for their sibling */
     uint64_t sample_count, push_count, block_count;
     uint64_t bytes_in, bytes_out; /* payload */
     uint64_t held_bytes;          /* shard: weights, state and sums */
@@ -86,7 +112,8 @@ struct message {
     enum message_kind kind;
     struct run_id run;
     uint64_t sender; /* incarnation */
-    uint32_t view;
+    uint32_t view;   /* number of the view it was made under */
+    uint32_t era;    /* of that view */
     union {
         struct hello hello;
         struct view view_body;
@@ -97,6 +124,7 @@ struct message {
         struct lane_task task;
         struct { uint64_t step; char hex[HEX_BYTES]; } digest;
         struct { uint32_t rank; } welcome;
+        struct { bool is_server; uint32_t rank; } drain;
     };
     struct buffer *payload; /* NULL when the kind has none */
 };

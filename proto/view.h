@@ -4,11 +4,11 @@
 /* view - the coordinator's numbered statement of who is there and who has what, and the greeting
  * that a member sends to be in it.
  *
- * Shapes:   block_shard: [block_count] index into shards; lane_worker: [lane_count] index into
- *           workers.
+ * Shapes:   block_shard, block_backup, block_learner: [block_count] index into shards, or NOBODY;
+ *           lane_worker: [lane_count] index into workers, or NOBODY.
  * Owner:    the coordinator of the one it made; a receiver borrows it with the message.
  * Memory:   arrays are borrowed; view_copy makes a lasting one.  Thread: one.
- * Surprise: layout is NULL in a view for a worker, who made it.
+ * Surprise: layout is NULL in a view for a worker, who made it, and for a shard that has had it.
  */
 #include <stdint.h>
 #include "common/address.h"
@@ -23,6 +23,8 @@ enum {
 };
 
 enum { SHARDS_MAX = 4096, WORKERS_MAX = 4096, LANES_MAX = 1024 };
+
+#define NOBODY UINT32_MAX
 
 struct run_id {
     uint64_t high, low; /* both 0: not known yet */
@@ -65,16 +67,19 @@ struct worker_member {
 
 struct view {
     uint32_t number;     /* 1 for the first; a later one replaces an earlier */
-    uint64_t start_step; /* version of every block when this run of processes began */
+    uint32_t era;        /* 1 for the first; grows when all blocks go back to a checkpoint */
+    uint64_t start_step; /* version of every block when this era began */
     uint64_t step_count; /* steps of the whole job */
     uint64_t train_count, test_count; /* samples */
-    bool is_restored;    /* blocks come from the store, not from initialisation */
+    bool is_restored;    /* that version comes from the store, not from initialisation */
     uint64_t store_incarnation;
     char store_endpoint[ENDPOINT_BYTES];
     size_t shard_count, worker_count, block_count, lane_count;
     const struct shard_member *shards;
     const struct worker_member *workers;
-    const uint32_t *block_shard;
+    const uint32_t *block_shard;   /* the primary */
+    const uint32_t *block_backup;  /* has all that was answered; NULL: no block has one */
+    const uint32_t *block_learner; /* is being filled; NULL: no block has one */
     const uint32_t *lane_worker;
     const struct layout *layout;
 };

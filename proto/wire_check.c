@@ -26,6 +26,18 @@ static const struct wire_kind kinds[] = {
     {MSG_BLOCK_FETCH, "block_fetch", BODY_KEY, PAYLOAD_NONE},
     {MSG_BLOCK_STATE, "block_state", BODY_KEY, PAYLOAD_FLOATS},
     {MSG_BLOCK_KEPT, "block_kept", BODY_KEY, PAYLOAD_NONE},
+    {MSG_WHO, "who", BODY_NONE, PAYLOAD_NONE},
+    {MSG_VOID, "void", BODY_KEY, PAYLOAD_NONE},
+    {MSG_LACK, "lack", BODY_KEY, PAYLOAD_NONE},
+    {MSG_UPDATE, "update", BODY_KEY, PAYLOAD_FLOATS},
+    {MSG_UPDATE_VOID, "update_void", BODY_KEY, PAYLOAD_NONE},
+    {MSG_UPDATED, "updated", BODY_KEY, PAYLOAD_NONE},
+    {MSG_REPLICA, "replica", BODY_KEY, PAYLOAD_FLOATS},
+    {MSG_FILLED, "filled", BODY_KEY, PAYLOAD_NONE},
+    {MSG_ALARM, "alarm", BODY_OUTCOME, PAYLOAD_NONE},
+    {MSG_DRAIN, "drain", BODY_DRAIN, PAYLOAD_NONE},
+    {MSG_DRAINING, "draining", BODY_OUTCOME, PAYLOAD_NONE},
+    {MSG_PULL_OLD, "pull_old", BODY_KEY, PAYLOAD_NONE},
 };
 
 const struct wire_kind *wire_kind_of(enum message_kind kind)
@@ -44,6 +56,14 @@ const char *message_kind_text(enum message_kind kind)
         return "eval_lane";
     case MSG_LEAF:
         return "leaf";
+    case MSG_LEAF_VOID:
+        return "leaf_void";
+    case MSG_DROP_LANES:
+        return "drop_lanes";
+    case MSG_LANE_DROPPED:
+        return "lane_dropped";
+    case MSG_GONE:
+        return "gone";
     default:
         return wire_kind_of(kind) != NULL ? wire_kind_of(kind)->text : "unknown";
     }
@@ -126,22 +146,47 @@ static int check_members(const struct view *view, struct err_msg *why)
     return 0;
 }
 
-static int check_owners(const char *name, const uint32_t *owners, size_t count, size_t owner_count,
-                        struct err_msg *why)
+/* Those who have a block are different shards; only its primary must be there. */
+static int check_block(const struct view *view, size_t block, struct err_msg *why)
 {
-    for (size_t i = 0; i < count; i++)
-        if (owners[i] >= owner_count)
-            return err_set(why, ERR_PROTO, "%s of %zu is %u; there are %zu", name, i, owners[i],
-                           owner_count);
+    static const char *const roles[] = {"primary", "backup", "learner"};
+    const uint32_t holders[] = {
+        view->block_shard[block],
+        view->block_backup == NULL ? NOBODY : view->block_backup[block],
+        view->block_learner == NULL ? NOBODY : view->block_learner[block],
+    };
+    for (size_t role = 0; role < ARRAY_LEN(holders); role++) {
+        if (holders[role] == NOBODY && role != 0)
+            continue;
+        if (holders[role] >= view->shard_count)
+            return err_set(why, ERR_PROTO, "%s of block %zu is shard %u; there are %zu",
+                           roles[role], block, holders[role], view->shard_count);
+        for (size_t other = 0; other < role; other++)
+            if (holders[other] == holders[role])
+                return err_set(why, ERR_PROTO, "%s of block %zu is shard %u, its %s too",
+                               roles[role], block, holders[role], roles[other]);
+    }
     return 0;
 }
 
-/* At least one of everything: a view is made when all are there. */
+static int check_owners(const struct view *view, struct err_msg *why)
+{
+    int err = 0;
+    for (size_t i = 0; i < view->block_count && err == 0; i++)
+        err = check_block(view, i, why);
+    for (size_t i = 0; i < view->lane_count && err == 0; i++)
+        if (view->lane_worker[i] != NOBODY && view->lane_worker[i] >= view->worker_count)
+            err = err_set(why, ERR_PROTO, "worker of lane %zu is %u; there are %zu", i,
+                          view->lane_worker[i], view->worker_count);
+    return err;
+}
+
+/* Workers may all be gone; a view without shards is never made. */
 static int check_counts(const struct view *view, struct err_msg *why)
 {
     const struct bound bounds[] = {
         {"shard_count - 1", (uint64_t)view->shard_count - 1, SHARDS_MAX - 1},
-        {"worker_count - 1", (uint64_t)view->worker_count - 1, WORKERS_MAX - 1},
+        {"worker_count", view->worker_count, WORKERS_MAX},
         {"block_count - 1", (uint64_t)view->block_count - 1, WIRE_BLOCKS_MAX - 1},
         {"lane_count - 1", (uint64_t)view->lane_count - 1, LANES_MAX - 1},
         {"step_count", view->step_count, WIRE_COUNT_MAX},
@@ -152,6 +197,8 @@ static int check_counts(const struct view *view, struct err_msg *why)
     int err = check_bounds(bounds, ARRAY_LEN(bounds), why);
     if (err == 0 && view->number == 0)
         err = err_set(why, ERR_PROTO, "a view has no number");
+    if (err == 0 && view->era == 0)
+        err = err_set(why, ERR_PROTO, "a view has no era");
     if (err == 0 && (view->lane_count & (view->lane_count - 1)) != 0)
         err = err_set(why, ERR_PROTO, "%zu lanes; expected a power of two", view->lane_count);
     if (err == 0 && view->layout != NULL && view->layout->block_count != view->block_count)
@@ -168,18 +215,22 @@ static int check_view(const struct view *view, struct err_msg *why)
     if (err == 0)
         err = check_members(view, why);
     if (err == 0)
-        err = check_owners("shard of block", view->block_shard, view->block_count,
-                           view->shard_count, why);
-    if (err == 0)
-        err = check_owners("worker of lane", view->lane_worker, view->lane_count,
-                           view->worker_count, why);
+        err = check_owners(view, why);
     return err;
+}
+
+static bool is_run_of_lanes(uint32_t begin, uint32_t end)
+{
+    return begin < end && end <= LANES_MAX;
 }
 
 static int check_beat(const struct beat *beat, struct err_msg *why)
 {
     const struct bound bounds[] = {
+        {"sent_ms", beat->sent_ms, WIRE_COUNT_MAX},
         {"step", beat->step, WIRE_COUNT_MAX},
+        {"version_sum", beat->version_sum, WIRE_COUNT_MAX},
+        {"parked_bytes", beat->parked_bytes, WIRE_COUNT_MAX},
         {"sample_count", beat->sample_count, WIRE_COUNT_MAX},
         {"push_count", beat->push_count, WIRE_COUNT_MAX},
         {"block_count", beat->block_count, WIRE_BLOCKS_MAX},
@@ -190,7 +241,15 @@ static int check_beat(const struct beat *beat, struct err_msg *why)
         {"peak_rss_bytes", beat->peak_rss_bytes, WIRE_COUNT_MAX},
         {"cpu_us", beat->cpu_us, WIRE_COUNT_MAX},
     };
-    return check_bounds(bounds, ARRAY_LEN(bounds), why);
+    int err = check_bounds(bounds, ARRAY_LEN(bounds), why);
+    for (size_t i = 0; i < BEAT_STALENESS && err == 0; i++)
+        err = check_bounds(&(struct bound){"count of a staleness", beat->staleness_count[i],
+                                           WIRE_COUNT_MAX},
+                           1, why);
+    bool lacks_any = beat->lack_begin != 0 || beat->lack_end != 0;
+    if (err == 0 && lacks_any && !is_run_of_lanes(beat->lack_begin, beat->lack_end))
+        err = err_set(why, ERR_PROTO, "lacks lanes %u to %u", beat->lack_begin, beat->lack_end);
+    return err;
 }
 
 static int check_lane(const struct lane_result *lane, struct err_msg *why)
@@ -220,21 +279,35 @@ static int check_outcome(const struct outcome *outcome, struct err_msg *why)
     return err;
 }
 
-static int check_key(const struct block_key *key, bool is_push, struct err_msg *why)
+/* What makes a step is of a node of the tree; what lacks is any run of lanes; who speaks of the
+ * whole block names no lanes, or a node. */
+static bool lanes_fit(const struct block_key *key, enum message_kind kind)
+{
+    struct lane_node node = {key->lane_begin, key->lane_end};
+    switch (kind) {
+    case MSG_PUSH:
+    case MSG_VOID:
+    case MSG_UPDATE:
+    case MSG_UPDATE_VOID:
+        return lane_node_is_valid(node, LANES_MAX);
+    case MSG_LACK:
+        return is_run_of_lanes(node.begin, node.end);
+    default:
+        return (node.begin == 0 && node.end == 0) || lane_node_is_valid(node, LANES_MAX);
+    }
+}
+
+static int check_key(const struct block_key *key, enum message_kind kind, struct err_msg *why)
 {
     const struct bound bounds[] = {
         {"step", key->step, WIRE_COUNT_MAX},
         {"block", key->block, WIRE_BLOCKS_MAX - 1},
     };
     int err = check_bounds(bounds, ARRAY_LEN(bounds), why);
-    if (err != 0)
-        return err;
-    bool is_absent = key->lane_begin == 0 && key->lane_end == 0;
-    struct lane_node node = {key->lane_begin, key->lane_end};
-    if ((is_push || !is_absent) && !lane_node_is_valid(node, LANES_MAX))
-        return err_set(why, ERR_PROTO, "lanes %u to %u are no node of the tree", key->lane_begin,
-                       key->lane_end);
-    return 0;
+    if (err == 0 && !lanes_fit(key, kind))
+        err = err_set(why, ERR_PROTO, "lanes %u to %u are no %s", key->lane_begin, key->lane_end,
+                      kind == MSG_LACK ? "run of lanes" : "node of the tree");
+    return err;
 }
 
 static int check_body(const struct message *msg, enum wire_body body, struct err_msg *why)
@@ -259,7 +332,9 @@ static int check_body(const struct message *msg, enum wire_body body, struct err
     case BODY_OUTCOME:
         return check_outcome(&msg->outcome, why);
     case BODY_KEY:
-        return check_key(&msg->key, msg->kind == MSG_PUSH, why);
+        return check_key(&msg->key, msg->kind, why);
+    case BODY_DRAIN:
+        return check_bounds(&(struct bound){"rank", msg->drain.rank, WORKERS_MAX - 1}, 1, why);
     }
     return err_set(why, ERR_PROTO, "unknown body");
 }

@@ -25,7 +25,8 @@ enum wire_body {
     BODY_LANE = 11,
     BODY_DIGEST = 12,
     BODY_OUTCOME = 13,
-    BODY_KEY = 14
+    BODY_KEY = 14,
+    BODY_DRAIN = 16
 };
 
 enum wire_payload {

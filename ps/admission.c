@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include "common/endpoint.h"
 
 void admission_free(struct admission *admission)
 {
@@ -63,6 +64,8 @@ int admission_check(struct admission *admission, struct address from, const stru
                        "its job file says another job (settings %.12s) than the coordinator's "
                        "(%.12s): give all processes the same file and the same --set",
                        hello->fingerprint, admission->fingerprint);
+    if (from.party == PARTY_SHARD && endpoint_check_peer(hello->endpoint, why) != 0)
+        return err_prefix(why, ERR_REFUSED, "nobody could reach it: ");
     if (from.party == PARTY_SHARD && hello->shard_count != settings->cluster.shards)
         return err_set(why, ERR_REFUSED,
                        "it runs %" PRIu32 " shards, cluster.shards is %" PRIu32

@@ -2,92 +2,40 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include "common/batching.h"
 #include "common/log.h"
-#include "ps/admission.h"
-#include "ps/tracker.h"
+#include "ps/coordinator_state.h"
 #include "ps/view_maker.h"
 
-enum { STOP_MARGIN_MAX = 1 << 20 };
+enum { TICK_EVERY_MS = 10 };
 
-struct coordinator {
-    struct coordinator_spec spec;
-    enum phase phase;
-    char error[512];
-    struct members members;
-    struct admission admission;
-    struct view view; /* number 0: not made yet */
-    struct batching batching;
-    struct tracker *tracker;
-
-    bool has_final_checkpoint;
-    size_t digest_count;
-    char digest[HEX_BYTES], checkpoint[512];
-    uint64_t stop_step, stop_margin; /* stop_step 0: not asked to stop */
-
-    uint64_t begin_ms;
-    uint64_t refused_count;
-};
-
-static struct message message_of(const struct coordinator *c, enum message_kind kind)
+struct message coordinator_message(const struct coordinator *c, enum message_kind kind)
 {
     return (struct message){.kind = kind,
                             .run = c->spec.run,
                             .sender = c->spec.incarnation,
-                            .view = c->view.number};
+                            .view = c->view.number,
+                            .era = c->view.era};
 }
 
-static struct tracked track(const struct coordinator *c, uint64_t now_ms)
+struct tracked coordinator_tracked(const struct coordinator *c)
 {
     struct tracked tracked;
-    tracker_read(c->tracker, now_ms, &tracked);
+    tracker_read(c->tracker, c->now_ms, &tracked);
     return tracked;
 }
 
-static uint64_t steps_done(const struct coordinator *c)
+void coordinator_note_progress(struct coordinator *c)
 {
-    return track(c, 0).step;
-}
-
-static void tell_members(struct coordinator *c, const struct message *msg, struct outbox *out)
-{
-    for (size_t i = 0; i < c->members.count; i++)
-        outbox_put(out, c->members.items[i].who, msg);
-}
-
-static void end(struct coordinator *c, enum phase phase, int code, struct outbox *out)
-{
-    if (coordinator_is_over(c))
-        return;
-    c->phase = phase;
-    struct message finish = message_of(c, MSG_FINISH);
-    finish.outcome.code = code;
-    finish.outcome.step = steps_done(c);
-    snprintf(finish.outcome.text, sizeof(finish.outcome.text), "%s", c->error);
-    tell_members(c, &finish, out);
-    log_event(code == 0 ? LOG_INFO : LOG_ERROR, "end", "phase=%s step=%" PRIu64,
-              phase_text(phase), steps_done(c));
-}
-
-__attribute__((format(printf, 3, 4))) static void fail(struct coordinator *c, struct outbox *out,
-                                                       const char *format, ...)
-{
-    if (coordinator_is_over(c))
-        return;
-    va_list args;
-    va_start(args, format);
-    vsnprintf(c->error, sizeof(c->error), format, args);
-    va_end(args);
-    end(c, PHASE_FAILED, ERR_LOST, out);
+    c->lost_ms = 0;
+    c->progress_ms = c->now_ms;
 }
 
 static void refuse(struct coordinator *c, struct address to, const char *text, struct outbox *out)
 {
     c->refused_count++;
-    struct message no = message_of(c, MSG_REFUSED);
+    struct message no = coordinator_message(c, MSG_REFUSED);
     no.outcome.code = ERR_REFUSED;
     snprintf(no.outcome.text, sizeof(no.outcome.text), "%s", text);
     outbox_put(out, to, &no);
@@ -96,377 +44,396 @@ static void refuse(struct coordinator *c, struct address to, const char *text, s
               to.id, log_quote(quoted, sizeof(quoted), text));
 }
 
-static void finish_if_done(struct coordinator *c, struct outbox *out)
-{
-    size_t with_lanes = c->view.lane_count < c->view.worker_count ? c->view.lane_count
-                                                                  : c->view.worker_count;
-    struct tracked now = track(c, 0);
-    if (c->view.number == 0 || now.step < c->view.step_count || c->digest_count < with_lanes ||
-        !now.has_final_eval || !c->has_final_checkpoint)
-        return;
-    end(c, PHASE_FINISHED, 0, out);
-}
-
-/* Asks the shards to keep a version a little ahead of all of them; who is past it says so and is
- * asked again with twice the margin. */
-static void ask_stop_checkpoint(struct coordinator *c, uint64_t newest, struct outbox *out)
-{
-    c->stop_margin = c->stop_margin == 0 ? 2 : 2 * c->stop_margin;
-    if (c->stop_margin > STOP_MARGIN_MAX)
-        c->stop_margin = STOP_MARGIN_MAX;
-    c->stop_step = newest + c->stop_margin;
-    if (c->stop_step > c->view.step_count)
-        c->stop_step = c->view.step_count;
-    struct message ask = message_of(c, MSG_CHECKPOINT_ASK);
-    ask.outcome.step = c->stop_step;
-    for (size_t i = 0; i < c->members.count; i++)
-        if (c->members.items[i].who.party == PARTY_SHARD)
-            outbox_put(out, c->members.items[i].who, &ask);
-}
-
-void coordinator_stop(struct coordinator *c, struct outbox *out)
-{
-    if (coordinator_is_over(c) || c->phase == PHASE_STOPPING)
-        return;
-    if (c->phase == PHASE_WAITING) {
-        snprintf(c->error, sizeof(c->error), "stopped before training began");
-        end(c, PHASE_STOPPED, ERR_STOPPED, out);
-        return;
-    }
-    c->phase = PHASE_STOPPING;
-    ask_stop_checkpoint(c, steps_done(c), out);
-}
-
-/* A lane's result counts only from the worker that has the lane. */
-static bool is_lane_owner(const struct coordinator *c, struct address from, uint32_t lane)
-{
-    return c->view.number != 0 && lane < c->view.lane_count &&
-           c->view.workers[c->view.lane_worker[lane]].incarnation == from.id;
-}
-
-static void take_lane(struct coordinator *c, uint64_t now_ms, const struct member *member,
-                      const struct message *msg, struct outbox *out)
+/* Any worker's result counts: whoever computes a lane gets the same. */
+static void take_lane(struct coordinator *c, struct member *member, const struct message *msg,
+                      struct outbox *out)
 {
     const struct lane_result *result = &msg->lane;
-    char who[160];
-    if (!is_lane_owner(c, member->who, result->lane) || result->step > c->view.step_count)
+    bool is_training = msg->kind == MSG_LANE_DONE;
+    char who[160], text[NONFINITE_TEXT_BYTES];
+    if (c->view.number == 0 || member->who.party != PARTY_WORKER ||
+        result->lane >= c->view.lane_count || result->step > c->view.step_count)
         return;
-    if (!isfinite(result->loss_sum)) {
+    bool may_skip = c->spec.settings->job.on_nonfinite == NONFINITE_SKIP;
+    if (!isfinite(result->loss_sum) && !(is_training && result->is_void && may_skip)) {
         member_text(member, who, sizeof(who));
-        fail(c, out,
-             "the loss of step %" PRIu64 ", lane %" PRIu32 " is not a finite number (%s): "
-             "a smaller optimizer.rate or a warm-up may help",
-             result->step, result->lane, who);
+        snprintf(text, sizeof(text),
+                 "the loss of step %" PRIu64 ", lane %" PRIu32 " is not a finite number (%s): "
+                 "a smaller optimizer.rate or a warm-up may help",
+                 result->step, result->lane, who);
+        coordinator_note_nonfinite(c, c->bad_loss, text);
         return;
     }
-    int err = tracker_note(c->tracker, msg->kind == MSG_LANE_DONE, result, now_ms);
+    struct tracked before = coordinator_tracked(c);
+    if (is_training && result->sample_count > 0)
+        member_note_lane(member, result->compute_us, c->now_ms);
+    int err = tracker_note(c->tracker, is_training, result, c->now_ms);
     if (err == ERR_FULL)
-        fail(c, out, "workers are more than %d steps apart in what they report", LEDGER_STEPS_MAX);
+        coordinator_fail(c, out, "workers are more than %d steps apart in what they report",
+                         LEDGER_STEPS_MAX);
     else if (err != 0)
-        fail(c, out, "no memory for the losses of step %" PRIu64, result->step);
-    if (err != 0)
-        return;
-    if (c->phase == PHASE_TRAINING && steps_done(c) == c->view.step_count)
+        coordinator_fail(c, out, "no memory for the losses of step %" PRIu64, result->step);
+    if (is_training && result->step == before.step)
+        member_note_arrival(member, result, c->now_ms - before.step_ms);
+    struct tracked after = coordinator_tracked(c);
+    if (after.progress_ms == c->now_ms) /* it was news, not said again */
+        coordinator_note_progress(c);
+    if (after.step > before.step) {
+        deadline_note(&c->steps, (c->now_ms - before.step_ms) / (after.step - before.step));
+        for (size_t i = 0; i < c->members.count; i++)
+            member_close_step(&c->members.items[i], before.step);
+    }
+    if (c->phase == PHASE_TRAINING && after.step == c->view.step_count) {
         c->phase = PHASE_EVALUATING;
-    finish_if_done(c, out);
-}
-
-static void take_digest(struct coordinator *c, struct member *member, const struct message *msg,
-                        struct outbox *out)
-{
-    if (c->view.number == 0 || member->who.party != PARTY_WORKER || member->has_finished ||
-        msg->digest.step != c->view.step_count)
-        return;
-    member->has_finished = true;
-    if (c->digest_count++ == 0)
-        memcpy(c->digest, msg->digest.hex, sizeof(c->digest));
-    if (strcmp(c->digest, msg->digest.hex) != 0) {
-        char who[160];
-        member_text(member, who, sizeof(who));
-        fail(c, out, "%s ended with other weights (digest %s) than the first to end (%s)", who,
-             msg->digest.hex, c->digest);
-        return;
+        c->stop_ms = c->now_ms;
     }
-    finish_if_done(c, out);
-}
-
-static void take_checkpoint(struct coordinator *c, const struct message *msg, struct outbox *out)
-{
-    if (msg->outcome.code != 0) {
-        fail(c, out, "checkpoint of step %" PRIu64 ": %.400s", msg->outcome.step,
-             msg->outcome.text);
-        return;
-    }
-    snprintf(c->checkpoint, sizeof(c->checkpoint), "%s", msg->outcome.text);
-    if (msg->outcome.step == c->view.step_count)
-        c->has_final_checkpoint = true;
-    if (c->phase == PHASE_STOPPING && msg->outcome.step == c->stop_step &&
-        c->stop_step < c->view.step_count) {
-        snprintf(c->error, sizeof(c->error), "stopped at step %" PRIu64 " of %" PRIu64,
-                 c->stop_step, c->view.step_count);
-        end(c, PHASE_STOPPED, ERR_STOPPED, out);
-        return;
-    }
-    finish_if_done(c, out);
-}
-
-static void hear_store(struct coordinator *c, const struct message *msg, struct outbox *out)
-{
-    if (msg->kind == MSG_CHECKPOINT_DONE)
-        take_checkpoint(c, msg, out);
-    else if (msg->kind == MSG_REFUSED)
-        fail(c, out, "%.500s", msg->outcome.text);
-}
-
-static int decide_steps(struct coordinator *c, struct outbox *out)
-{
-    const struct settings *settings = c->spec.settings;
-    c->view.step_count = settings->job.steps > 0
-                             ? settings->job.steps
-                             : batching_job_steps(&c->batching, settings->job.epochs);
-    if (c->spec.resume_step > c->view.step_count) {
-        fail(c, out, "the checkpoint is of step %" PRIu64 ", the job ends at step %" PRIu64,
-             c->spec.resume_step, c->view.step_count);
-        return ERR_INPUT;
-    }
-    return 0;
-}
-
-/* A worker made the layout and needs none. */
-static void send_view(struct coordinator *c, struct address to, struct outbox *out)
-{
-    struct message msg = message_of(c, MSG_VIEW);
-    msg.view_body = c->view;
-    if (to.party == PARTY_WORKER)
-        msg.view_body.layout = NULL;
-    outbox_put(out, to, &msg);
-}
-
-static void send_views(struct coordinator *c, struct outbox *out)
-{
-    send_view(c, (struct address){PARTY_STORE, c->spec.store_incarnation}, out);
-    for (size_t i = 0; i < c->members.count; i++)
-        send_view(c, c->members.items[i].who, out);
-}
-
-static void begin_training(struct coordinator *c, uint64_t now_ms, struct outbox *out)
-{
-    c->view.layout = c->admission.layout;
-    c->view.test_count = c->admission.test_count;
-    c->batching = (struct batching){.seed = c->spec.settings->job.seed,
-                                    .sample_count = c->admission.train_count,
-                                    .batch = c->spec.settings->job.batch,
-                                    .lane_count = c->spec.settings->job.lanes};
-    if (decide_steps(c, out) != 0)
-        return;
-    if (view_make(&c->members, c->spec.settings->job.lanes, &c->view) != 0) {
-        fail(c, out, "no memory for the view of %zu members", c->members.count);
-        return;
-    }
-    c->view.number = 1;
-    c->view.start_step = c->spec.resume_step;
-    c->view.is_restored = c->spec.resume_step > 0;
-    c->view.train_count = c->batching.sample_count;
-    c->view.store_incarnation = c->spec.store_incarnation;
-    memcpy(c->view.store_endpoint, c->spec.store_endpoint, sizeof(c->view.store_endpoint));
-    tracker_begin(c->tracker, &c->batching, c->view.start_step, c->view.step_count,
-                  c->view.test_count, now_ms);
-    c->has_final_checkpoint = c->view.start_step == c->view.step_count;
-    c->phase = c->has_final_checkpoint ? PHASE_EVALUATING : PHASE_TRAINING;
-    log_event(LOG_INFO, "view",
-              "view=1 shards=%zu workers=%zu blocks=%zu step=%" PRIu64 " steps=%" PRIu64,
-              c->view.shard_count, c->view.worker_count, c->view.block_count, c->view.start_step,
-              c->view.step_count);
-    send_views(c, out);
+    coordinator_finish_if_done(c, out);
 }
 
 static void welcome(struct coordinator *c, const struct member *member, struct outbox *out)
 {
-    struct message msg = message_of(c, MSG_WELCOME);
+    struct message msg = coordinator_message(c, MSG_WELCOME);
     msg.welcome.rank = member->rank;
     outbox_put(out, member->who, &msg);
+    if (c->view.number != 0)
+        coordinator_send_view(c, member, out);
 }
 
-static void take_hello(struct coordinator *c, uint64_t now_ms, struct address from,
-                       const struct message *msg, struct outbox *out)
+/* A member that is known says hello again: it has not heard us yet, or was asked to. */
+static void renew(struct coordinator *c, struct member *member, const struct message *msg,
+                  struct outbox *out)
+{
+    member->hello = msg->hello;
+    member->hello.layout = NULL;
+    welcome(c, member, out);
+}
+
+/* Whether the rank that somebody claims can be had: its holder is gone, or dead for sure, or does
+ * not answer.  The holder then is no member any more.  ERR_AGAIN: that is not known yet. */
+static int make_room(struct coordinator *c, uint32_t rank, struct address from,
+                     const struct message *msg, struct err_msg *why)
+{
+    struct member *holder = members_holder(&c->members, from.party, rank, msg->hello.shard_idx);
+    if (holder == NULL)
+        return 0;
+    bool is_same_host = strcmp(holder->hello.host, msg->hello.host) == 0;
+    bool is_dead = holder->is_dead || (holder->gone_ms != 0 && is_same_host && holder->is_heard);
+    uint64_t silence_ms = (uint64_t)(c->spec.settings->cluster.silence_s * 1000.0);
+    if (holder->state != MEMBER_GONE && !is_dead) {
+        bool is_old = c->now_ms - holder->challenged_ms > 2 * silence_ms; /* of another claim */
+        if (holder->challenged_ms == 0 || is_old)
+            holder->challenged_ms = c->now_ms;
+        if (holder->heard_ms <= holder->challenged_ms)
+            return ERR_AGAIN;
+        holder->challenged_ms = 0;
+        return err_set(why, ERR_REFUSED, "rank %" PRIu32 " is taken by %s pid %" PRIu32 " on %s",
+                       rank, from.party == PARTY_SHARD ? "server" : "worker", holder->hello.pid,
+                       holder->hello.host);
+    }
+    uint64_t lease_ms = holder->heard_ms + silence_ms;
+    bool has_lease = !is_dead && from.party == PARTY_SHARD && c->view.number != 0 &&
+                     placement_uses(&c->placement, holder->who.id);
+    if (has_lease && lease_ms > c->lease_end_ms)
+        c->lease_end_ms = lease_ms;
+    members_remove(&c->members, holder);
+    c->is_view_due = c->is_view_urgent = true;
+    return 0;
+}
+
+static int admit(struct coordinator *c, struct address from, const struct message *msg,
+                 struct member **member_out, struct err_msg *why)
+{
+    int err = admission_check(&c->admission, from, &msg->hello, why);
+    if (err != 0)
+        return err;
+    uint32_t rank = members_choose_rank(&c->members, from.party, &msg->hello);
+    uint32_t most = from.party == PARTY_SHARD ? SHARDS_MAX : WORKERS_MAX;
+    if (rank >= most)
+        return err_set(why, ERR_REFUSED, "rank %" PRIu32 " is past the last possible one, %" PRIu32,
+                       rank, most - 1);
+    err = make_room(c, rank, from, msg, why);
+    if (err == 0)
+        err = members_add(&c->members, from, rank, &msg->hello, member_out);
+    return err;
+}
+
+static void warn_of_mixture(const struct coordinator *c, const struct member *newest)
+{
+    const struct member *other = members_with_other_kernels(&c->members, newest);
+    if (other != NULL)
+        log_event(LOG_WARN, "kernels_differ",
+                  "worker=%" PRIu32 " kernels=%s other=%" PRIu32 " others=%s", newest->rank,
+                  newest->hello.kernels, other->rank, other->hello.kernels);
+}
+
+static void take_hello(struct coordinator *c, struct address from, const struct message *msg,
+                       struct outbox *out)
 {
     struct member *member = members_find(&c->members, from);
     struct err_msg why = {0};
-    if (member != NULL) { /* asked again: it has not heard us yet */
-        member->heard_ms = now_ms;
-        welcome(c, member, out);
-        if (c->view.number != 0)
-            send_view(c, from, out);
+    if (member != NULL) {
+        renew(c, member, msg, out);
         return;
     }
-    int err = admission_check(&c->admission, from, &msg->hello, &why);
-    if (err == 0 && c->view.number != 0)
-        err = err_set(&why, ERR_REFUSED, "the run has begun; all its places are taken");
-    if (err == 0)
-        err = members_add(&c->members, c->spec.settings, from, &msg->hello, &member, &why);
-    if (err != 0) {
+    if (run_is_known(msg->run) && !run_equal(msg->run, c->spec.run)) {
+        snprintf(why.text, sizeof(why.text),
+                 "this is run %016" PRIx64 "%016" PRIx64 "; you are of run %016" PRIx64
+                 "%016" PRIx64,
+                 c->spec.run.high, c->spec.run.low, msg->run.high, msg->run.low);
         refuse(c, from, why.text, out);
         return;
     }
-    if (from.party == PARTY_WORKER)
+    int err = admit(c, from, msg, &member, &why);
+    if (err == ERR_AGAIN)
+        return;
+    if (err != 0) {
+        refuse(c, from, why.text[0] != 0 ? why.text : err_text(err), out);
+        return;
+    }
+    if (from.party == PARTY_WORKER) {
         admission_settle(&c->admission);
-    member->heard_ms = now_ms;
-    welcome(c, member, out);
+        warn_of_mixture(c, member);
+    }
+    member->heard_ms = c->now_ms;
+    member->is_heard = true;
     log_event(LOG_INFO, "joined",
               "party=%c rank=%" PRIu32 " shard=%" PRIu32 " host=%s pid=%" PRIu32,
               (char)from.party, member->rank, member->hello.shard_idx, member->hello.host,
               member->hello.pid);
-    if (members_complete(&c->members, c->spec.settings))
-        begin_training(c, now_ms, out);
+    c->is_view_due = c->is_view_urgent = true;
+    welcome(c, member, out);
+    if (from.party == PARTY_WORKER && c->view.number != 0)
+        coordinator_deal(c, true);
+    if (c->view.number == 0 && members_complete(&c->members, c->spec.settings))
+        coordinator_begin_training(c, out);
 }
 
-static void take_late(struct coordinator *c, const struct message *msg, struct outbox *out)
+static void take_beat(struct coordinator *c, struct member *member, const struct message *msg,
+                      struct outbox *out)
 {
-    if (c->phase != PHASE_STOPPING || msg->outcome.step != c->stop_step ||
-        c->stop_step == c->view.step_count) /* the last version is kept anyway */
+    struct message echo = coordinator_message(c, MSG_BEAT);
+    member_note_beat(member, &msg->beat, c->now_ms);
+    echo.beat.sent_ms = msg->beat.sent_ms;
+    echo.beat.step = coordinator_tracked(c).step;
+    if (!member->is_deaf) /* else its lease is to end */
+        outbox_put(out, member->who, &echo);
+    if (c->view.number > msg->view)
+        coordinator_send_view(c, member, out);
+    if (member->hello.pid == 0) { /* it is known from the journal alone */
+        struct message who = coordinator_message(c, MSG_WHO);
+        outbox_put(out, member->who, &who);
+    }
+}
+
+static void take_filled(struct coordinator *c, const struct member *member,
+                        const struct message *msg)
+{
+    if (c->view.number != 0 && msg->era == c->view.era && msg->key.block < c->view.block_count &&
+        placement_filled(&c->placement, msg->key.block, member->who.id, msg->view))
+        c->is_view_due = true;
+}
+
+/* Anything that a member says shows that it is there. */
+static void note_heard(struct coordinator *c, struct member *member, const struct message *msg)
+{
+    if (msg->view > member->view) {
+        member->view = msg->view;
+        member->owed_ms = msg->view < c->view.number ? c->now_ms : 0;
+        member->is_deaf = false;
+    }
+    if (member->is_deaf)
         return;
-    uint64_t done = steps_done(c);
-    uint64_t newest = msg->outcome.newest > done ? msg->outcome.newest : done;
-    ask_stop_checkpoint(c, newest, out);
+    if (member->state == MEMBER_GONE) {
+        member->state = member->leaving_ms != 0 ? MEMBER_LEAVING : MEMBER_HERE;
+        member->is_dead = member->is_lagging = false;
+        member->late_ms = 0.0; /* it was away, which does not say that it is slow */
+        c->is_view_due = c->is_view_urgent = true;
+        if (member->who.party == PARTY_WORKER && c->view.number != 0)
+            coordinator_deal(c, true);
+        log_event(LOG_INFO, "back_again", "party=%c rank=%" PRIu32, (char)member->who.party,
+                  member->rank);
+    }
+    member->is_heard = true;
+    member->gone_ms = 0;
+    member->heard_ms = c->now_ms;
 }
 
-static void hear_member(struct coordinator *c, uint64_t now_ms, struct member *member,
-                        const struct message *msg, struct outbox *out)
+static void take_alarm(struct coordinator *c, const struct member *member,
+                       const struct message *msg)
 {
-    struct message echo;
-    char who[160];
-    member->heard_ms = now_ms;
+    uint64_t block_idx = msg->outcome.newest;
+    if (msg->outcome.code == ERR_LOST) {
+        if (msg->era == c->view.era && c->lost_ms == 0)
+            c->lost_ms = c->now_ms;
+    } else if (msg->outcome.code == ERR_TIMEOUT) {
+        if (msg->view == c->view.number && block_idx < c->view.block_count &&
+            placement_go_alone(&c->placement, block_idx, member->who.id))
+            c->is_view_due = c->is_view_urgent = true;
+    } else {
+        coordinator_note_nonfinite(c, c->bad_gradient, msg->outcome.text);
+    }
+}
+
+static void hear_member(struct coordinator *c, struct member *member, const struct message *msg,
+                        struct outbox *out)
+{
+    note_heard(c, member, msg);
     switch (msg->kind) {
     case MSG_BEAT:
-        member_note_beat(member, &msg->beat, now_ms);
-        echo = message_of(c, MSG_BEAT);
-        outbox_put(out, member->who, &echo);
+        take_beat(c, member, msg, out);
         break;
     case MSG_LANE_DONE:
     case MSG_EVAL_DONE:
-        take_lane(c, now_ms, member, msg, out);
+        take_lane(c, member, msg, out);
         break;
     case MSG_WEIGHTS_DIGEST:
-        take_digest(c, member, msg, out);
+        coordinator_take_digest(c, member, msg, out);
         break;
     case MSG_CHECKPOINT_LATE:
-        take_late(c, msg, out);
+        coordinator_take_late(c, msg, out);
+        break;
+    case MSG_FILLED:
+        take_filled(c, member, msg);
+        break;
+    case MSG_ALARM:
+        take_alarm(c, member, msg);
         break;
     case MSG_BYE:
-        if (msg->outcome.code == ERR_STOPPED) {
-            coordinator_stop(c, out);
-            break;
-        }
-        member_text(member, who, sizeof(who));
-        fail(c, out, "%s gave up: %.300s", who, msg->outcome.text);
+        coordinator_take_bye(c, member, msg, out);
         break;
     default:
         c->refused_count++;
     }
 }
 
-static void watch_members(struct coordinator *c, uint64_t now_ms, struct outbox *out)
+static void hear_store(struct coordinator *c, const struct message *msg, struct outbox *out)
 {
-    double limit_ms = c->spec.settings->cluster.silence_s * 1000.0;
-    for (size_t i = 0; i < c->members.count; i++) {
-        const struct member *m = &c->members.items[i];
-        if ((double)(now_ms - m->heard_ms) < limit_ms)
-            continue;
-        char who[160];
-        member_text(m, who, sizeof(who));
-        fail(c, out, "%s has said nothing for %.0f s (cluster.silence_s) at step %" PRIu64, who,
-             limit_ms / 1000.0, steps_done(c));
-        return;
-    }
+    if (msg->kind == MSG_CHECKPOINT_DONE)
+        coordinator_take_checkpoint(c, msg, out);
+    else if (msg->kind == MSG_REFUSED)
+        coordinator_fail(c, out, "%.500s", msg->outcome.text);
 }
 
-/* A shard that, by its last beat, has a block of an earlier version; NULL when there is none. */
-static const struct member *shard_behind(const struct coordinator *c, uint64_t version)
+/* The first records of a run's journal: that it is, and of which job. */
+static void write_begin(struct coordinator *c, struct outbox *out)
 {
-    for (size_t i = 0; i < c->members.count; i++) {
-        const struct member *m = &c->members.items[i];
-        if (m->who.party == PARTY_SHARD && m->beat.block_count > 0 && m->beat.step < version)
-            return m;
+    static const struct address journal = {PARTY_JOURNAL, 0};
+    struct message begin = coordinator_message(c, MSG_WELCOME);
+    struct message job = coordinator_message(c, MSG_HELLO);
+    snprintf(job.hello.version, sizeof(job.hello.version), "%s", TALWEG_VERSION);
+    snprintf(job.hello.fingerprint, sizeof(job.hello.fingerprint), "%s", c->spec.fingerprint);
+    if (c->has_kept) { /* first: a run that is there never forgets where it went on from */
+        struct message kept = coordinator_message(c, MSG_CHECKPOINT_DONE);
+        kept.outcome.step = c->kept_step;
+        snprintf(kept.outcome.text, sizeof(kept.outcome.text), "%s", c->checkpoint);
+        outbox_put(out, journal, &kept);
     }
-    return NULL;
+    outbox_put(out, journal, &begin);
+    outbox_put(out, journal, &job);
 }
 
-/* Names what is missing at the end, else the shard that is behind all lanes, else the first lane
- * that is missing and its worker. */
-static void fail_step(struct coordinator *c, double limit_s, struct outbox *out)
+void coordinator_snapshot(struct coordinator *c, struct outbox *out)
 {
-    struct tracked now = track(c, 0);
-    const struct member *m = shard_behind(c, now.step);
-    char who[160];
-    if (m != NULL) {
-        member_text(m, who, sizeof(who));
-        fail(c, out, "step %" PRIu64 " has waited %.0f s (cluster.answer_s) for %s, whose weights "
-             "are still those of step %" PRIu64 ": a slow disk for checkpoints or a broken "
-             "connection may be why", now.step, limit_s, who, m->beat.step);
+    write_begin(c, out);
+    if (c->view.number == 0)
         return;
-    }
-    if (now.step == c->view.step_count) {
-        fail(c, out, "all %" PRIu64 " steps are done, but for %.0f s (cluster.answer_s) nothing "
-             "came of what is missing: evaluation %s, digests of the weights from %zu workers, "
-             "last checkpoint %s", now.step, limit_s, now.has_final_eval ? "done" : "missing",
-             c->digest_count, c->has_final_checkpoint ? "written" : "missing");
-        return;
-    }
-    uint32_t lane = tracker_missing_lane(c->tracker);
-    uint64_t id = c->view.workers[c->view.lane_worker[lane]].incarnation;
-    m = members_find(&c->members, (struct address){PARTY_WORKER, id});
-    member_text(m, who, sizeof(who));
-    fail(c, out, "step %" PRIu64 " has waited %.0f s (cluster.answer_s) for lane %" PRIu32
-         " of %s", now.step, limit_s, lane, who);
+    struct message view = coordinator_message(c, MSG_VIEW);
+    view.view_body = c->view;
+    outbox_put(out, (struct address){PARTY_JOURNAL, 0}, &view);
 }
 
-static void tick(struct coordinator *c, uint64_t now_ms, struct outbox *out)
+/* The first step: whoever is known from the journal has time to find us. */
+static void begin(struct coordinator *c, struct outbox *out)
 {
-    const struct settings *settings = c->spec.settings;
-    if (c->begin_ms == 0)
-        c->begin_ms = now_ms;
-    watch_members(c, now_ms, out);
-    if (c->phase == PHASE_WAITING) {
-        if ((double)(now_ms - c->begin_ms) < settings->cluster.wait_s * 1000.0)
-            return;
-        char text[400];
-        members_missing_text(&c->members, settings, text, sizeof(text));
-        fail(c, out, "waited %.0f s (cluster.wait_s) and have %s", settings->cluster.wait_s, text);
+    c->is_begun = true;
+    c->begin_ms = c->now_ms;
+    coordinator_note_progress(c);
+    if (!c->is_recalled) {
+        write_begin(c, out);
         return;
     }
-    uint64_t idle_ms = now_ms - track(c, now_ms).progress_ms;
-    if ((double)idle_ms >= settings->cluster.answer_s * 1000.0)
-        fail_step(c, settings->cluster.answer_s, out);
+    for (size_t i = 0; i < c->members.count; i++)
+        c->members.items[i].heard_ms = c->now_ms;
+    if (c->view.number == 0)
+        return;
+    uint64_t step = c->spec.metric_step < c->view.step_count ? c->spec.metric_step
+                                                             : c->view.step_count;
+    tracker_begin(c->tracker, &c->batching, step, c->view.step_count, c->view.test_count,
+                  c->now_ms);
+    c->phase = PHASE_TRAINING;
+    c->is_view_due = c->is_view_urgent = true; /* it names the store of this life */
+}
+
+/* The loop ticks after every handful of messages; looking at everything that often is of no use. */
+static void tick(struct coordinator *c, struct outbox *out)
+{
+    if (c->now_ms - c->tick_ms < TICK_EVERY_MS)
+        return;
+    c->tick_ms = c->now_ms;
+    coordinator_watch(c, out);
+    if (c->view.number == 0 && !coordinator_is_over(c) &&
+        members_complete(&c->members, c->spec.settings))
+        coordinator_begin_training(c, out); /* one that was silent has come back */
+    coordinator_settle(c, out);
+    if (!coordinator_is_over(c))
+        coordinator_finish_if_done(c, out);
+}
+
+static void answer_late(struct coordinator *c, struct address from, struct outbox *out)
+{
+    struct message finish = coordinator_message(c, MSG_FINISH);
+    finish.outcome.code = c->phase == PHASE_FINISHED  ? 0
+                          : c->phase == PHASE_STOPPED ? ERR_STOPPED
+                                                      : ERR_LOST;
+    snprintf(finish.outcome.text, sizeof(finish.outcome.text), "%s", c->error);
+    outbox_put(out, from, &finish);
+}
+
+static void hear(struct coordinator *c, struct address from, const struct message *msg,
+                 struct outbox *out)
+{
+    struct member *member = members_find(&c->members, from);
+    if (msg->kind == MSG_GONE) {
+        if (member != NULL && member->gone_ms == 0)
+            member->gone_ms = c->now_ms;
+    } else if (coordinator_is_over(c)) {
+        answer_late(c, from, out);
+    } else if (msg->kind == MSG_HELLO) {
+        if (member != NULL)
+            note_heard(c, member, msg);
+        take_hello(c, from, msg, out);
+    } else if (member == NULL && c->is_recalled && run_equal(msg->run, c->spec.run)) {
+        struct message who = coordinator_message(c, MSG_WHO); /* the journal does not know it */
+        outbox_put(out, from, &who);
+    } else if (member == NULL || !run_equal(msg->run, c->spec.run)) {
+        char text[200];
+        snprintf(text, sizeof(text),
+                 "this is run %016" PRIx64 "%016" PRIx64 "; you speak of run %016" PRIx64
+                 "%016" PRIx64 " or are no member of it any more",
+                 c->spec.run.high, c->spec.run.low, msg->run.high, msg->run.low);
+        refuse(c, from, text, out);
+    } else {
+        hear_member(c, member, msg, out);
+    }
 }
 
 void coordinator_step(struct coordinator *c, uint64_t now_ms, struct address from,
                       const struct message *msg, struct outbox *out)
 {
-    if (coordinator_is_over(c))
-        return;
+    c->now_ms = now_ms;
+    if (!c->is_begun && !coordinator_is_over(c))
+        begin(c, out);
     if (msg == NULL) {
-        tick(c, now_ms, out);
-        return;
-    }
-    if (from.party == PARTY_STORE) {
-        if (from.id == c->spec.store_incarnation)
+        if (!coordinator_is_over(c))
+            tick(c, out);
+    } else if (from.party == PARTY_STORE) {
+        if (from.id == c->spec.store_incarnation && !coordinator_is_over(c))
             hear_store(c, msg, out);
-        return;
-    }
-    if (from.party != PARTY_SHARD && from.party != PARTY_WORKER)
-        return;
-    struct member *member = members_find(&c->members, from);
-    if (msg->kind == MSG_HELLO) {
-        take_hello(c, now_ms, from, msg, out);
-    } else if (member == NULL || !run_equal(msg->run, c->spec.run)) {
-        char text[200];
-        snprintf(text, sizeof(text),
-                 "this is run %016" PRIx64 "%016" PRIx64 "; you speak of run %016" PRIx64
-                 "%016" PRIx64 " or have not said hello",
-                 c->spec.run.high, c->spec.run.low, msg->run.high, msg->run.low);
-        refuse(c, from, text, out);
-    } else {
-        hear_member(c, now_ms, member, msg, out);
+    } else if (from.party == PARTY_CLIENT) {
+        if (msg->kind == MSG_DRAIN)
+            coordinator_take_drain(c, from, msg, out);
+    } else if (from.party == PARTY_SHARD || from.party == PARTY_WORKER) {
+        hear(c, from, msg, out);
     }
 }
 
@@ -478,7 +445,14 @@ int coordinator_create(const struct coordinator_spec *spec, struct coordinator *
     c->spec = *spec;
     c->admission =
         (struct admission){.settings = spec->settings, .fingerprint = c->spec.fingerprint};
-    int err = tracker_create(spec->settings, &c->tracker);
+    c->has_kept = spec->resume_step > 0;
+    c->kept_step = spec->resume_step;
+    snprintf(c->checkpoint, sizeof(c->checkpoint), "%s", spec->resume_path);
+    c->lane_owner = calloc(spec->settings->job.lanes, sizeof(*c->lane_owner));
+    c->lane_moved_ms = calloc(spec->settings->job.lanes, sizeof(*c->lane_moved_ms));
+    int err = c->lane_owner == NULL || c->lane_moved_ms == NULL ? ERR_NOMEM : 0;
+    if (err == 0)
+        err = tracker_create(spec->settings, &c->tracker);
     if (err != 0) {
         coordinator_destroy(c);
         return err;
@@ -492,15 +466,19 @@ void coordinator_destroy(struct coordinator *c)
     if (c == NULL)
         return;
     view_free(&c->view);
+    placement_free(&c->placement);
     members_free(&c->members);
     admission_free(&c->admission);
     tracker_destroy(c->tracker);
+    free(c->lane_owner);
+    free(c->lane_moved_ms);
     free(c);
 }
 
 void coordinator_progress(const struct coordinator *c, uint64_t now_ms, struct progress *out)
 {
-    struct tracked now = track(c, now_ms);
+    struct tracked now;
+    tracker_read(c->tracker, now_ms, &now);
     *out = (struct progress){
         .phase = c->phase,
         .step = now.step,
@@ -514,11 +492,20 @@ void coordinator_progress(const struct coordinator *c, uint64_t now_ms, struct p
         .samples_per_s = now.samples_per_s,
         .mean_samples_per_s = now.mean_samples_per_s,
         .left_s = NAN,
-        .wall_s = c->begin_ms == 0 ? 0.0 : (double)(now_ms - c->begin_ms) / 1000.0,
+        .wall_s = !c->is_begun ? 0.0 : (double)(now_ms - c->begin_ms) / 1000.0,
+        .view = c->view.number,
+        .era = c->view.era,
+        .is_protected = c->view.number != 0 && placement_is_protected(&c->placement),
+        .skipped_count = now.skipped_count,
+        .failed_checkpoint_count = c->failed_checkpoint_count,
     };
     if (now.samples_per_s > 0.0 && now.step < c->view.step_count)
         out->left_s = (double)(c->view.step_count - now.step) * c->batching.batch /
                       now.samples_per_s;
+    for (size_t i = 0; i < c->members.count; i++)
+        for (size_t n = 0; n < BEAT_STALENESS; n++)
+            out->staleness_count[n] += c->members.items[i].beat.staleness_count[n];
+    coordinator_trouble_text(c, out->trouble, sizeof(out->trouble));
     memcpy(out->digest, c->digest, sizeof(out->digest));
     memcpy(out->checkpoint, c->checkpoint, sizeof(out->checkpoint));
     memcpy(out->error, c->error, sizeof(out->error));

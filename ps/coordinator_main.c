@@ -1,24 +1,18 @@
 /* talweg-coordinator - knows who is there, deals lanes and blocks, keeps checkpoints, metrics. */
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include "common/clock.h"
-#include "common/launch.h"
 #include "common/log.h"
-#include "common/random.h"
 #include "common/role.h"
 #include "common/usage.h"
 #include "ps/coordinator_loop.h"
-#include "ps/store_loop.h"
+#include "ps/office.h"
 
 enum { KERNELS_TEXT_BYTES = 200 };
 
 static volatile sig_atomic_t is_asked_to_stop;
-
-static const char inproc_endpoint[] = "inproc://coordinator";
 
 static void on_signal(int number)
 {
@@ -26,104 +20,13 @@ static void on_signal(int number)
     is_asked_to_stop = 1;
 }
 
-/* All that the coordinator works with; each part is NULL until it is made. */
-struct office {
-    struct launch launch;
-    struct settings *settings;
-    struct transport *transport;
-    struct channel *members, *shards;
-    struct store *store;
-    struct store_loop *store_loop;
-    struct report *report;
-    struct coordinator *coordinator;
-    struct run_id run;
-    uint64_t store_incarnation;
-    char endpoint[LAUNCH_ENDPOINT_BYTES]; /* as others reach it */
-};
-
-static int make_folder(const char *path, struct err_msg *why)
-{
-    if (mkdir(path, 0777) == 0 || errno == EEXIST)
-        return 0;
-    return err_set(why, ERR_IO, "cannot make the folder %s: %s", path, strerror(errno));
-}
-
-static int bind_sockets(struct office *office, char *store_endpoint, struct err_msg *why)
-{
-    char endpoint[LAUNCH_ENDPOINT_BYTES], reached[LAUNCH_ENDPOINT_BYTES];
-    int err = launch_bind_endpoint(&office->launch, 0, endpoint, why);
-    if (err == 0)
-        err = channel_bind(office->transport, endpoint, &office->members, why);
-    if (err == 0)
-        err = launch_advertised(&office->launch, channel_endpoint(office->members), 0,
-                                office->endpoint, why);
-    if (err == 0)
-        err = channel_also_bind(office->members, inproc_endpoint, why);
-    if (err == 0)
-        err = launch_bind_endpoint(&office->launch, 1, endpoint, why);
-    if (err == 0)
-        err = channel_bind(office->transport, endpoint, &office->shards, why);
-    if (err == 0)
-        err = launch_advertised(&office->launch, channel_endpoint(office->shards), 1, reached,
-                                why);
-    if (err == 0 && strlen(reached) >= ENDPOINT_BYTES)
-        err = err_set(why, ERR_INPUT, "the endpoint %s has more than %d bytes", reached,
-                      ENDPOINT_BYTES - 1);
-    if (err == 0)
-        memcpy(store_endpoint, reached, strlen(reached) + 1);
-    return err;
-}
-
-static int open_files(struct office *office, struct err_msg *why)
-{
-    struct store_spec spec = {.out_dir = office->launch.out,
-                              .resume_dir = office->launch.resume,
-                              .settings = office->settings,
-                              .run = office->run,
-                              .incarnation = office->store_incarnation};
-    int err = make_folder(office->launch.out, why);
-    if (err == 0)
-        err = store_create(&spec, &office->store, why);
-    if (err == 0)
-        err = report_open(office->launch.out, store_resume_step(office->store), &office->report,
-                          why);
-    return err;
-}
-
-static int create_coordinator(struct office *office, const char *store_endpoint,
-                              struct err_msg *why)
-{
-    struct coordinator_spec spec = {.settings = office->settings,
-                                    .run = office->run,
-                                    .resume_step = store_resume_step(office->store),
-                                    .store_incarnation = office->store_incarnation};
-    memcpy(spec.store_endpoint, store_endpoint, sizeof(spec.store_endpoint));
-    int err = random_bytes(&spec.incarnation, sizeof(spec.incarnation));
-    if (err == 0)
-        err = settings_fingerprint(office->settings, spec.fingerprint);
-    if (err == 0)
-        err = coordinator_create(&spec, &office->coordinator);
-    return err == 0 ? 0 : err_set(why, err, "cannot start the coordinator: %s", err_text(err));
-}
-
-static int start_store(struct office *office, struct err_msg *why)
-{
-    struct store_loop_spec spec = {.transport = office->transport,
-                                   .shards = office->shards,
-                                   .coordinator = inproc_endpoint,
-                                   .store = office->store,
-                                   .incarnation = office->store_incarnation};
-    office->shards = NULL; /* the loop's from here on */
-    int err = store_loop_start(&spec, &office->store_loop);
-    return err == 0 ? 0 : err_set(why, err, "cannot start the store: %s", err_text(err));
-}
-
 static struct status_process describe(const struct office *office)
 {
     struct status_process process = {.settings = office->settings,
                                      .run = office->run,
                                      .pid = (uint32_t)getpid(),
-                                     .endpoint = office->endpoint};
+                                     .endpoint = office->endpoint,
+                                     .note = office->note};
     usage_host(process.host, sizeof(process.host));
     return process;
 }
@@ -179,7 +82,8 @@ static void add_members(const struct members *members, struct summary *summary, 
     }
 }
 
-static int summarise(const struct office *office, struct err_msg *why)
+/* Into summary.json, and the curve drawn when is_whole. */
+static int save_summary(const struct office *office, bool is_whole, struct err_msg *why)
 {
     struct progress progress;
     const struct settings *settings = office->settings;
@@ -189,6 +93,7 @@ static int summarise(const struct office *office, struct err_msg *why)
         .job = settings->job.name,
         .phase = phase_text(progress.phase),
         .error = progress.error[0] != 0 ? progress.error : NULL,
+        .note = office->note[0] != 0 ? office->note : NULL,
         .steps = progress.step,
         .epochs = progress.epoch_steps == 0
                       ? 0.0
@@ -204,67 +109,82 @@ static int summarise(const struct office *office, struct err_msg *why)
         .servers = settings->cluster.servers,
         .workers = settings->cluster.workers,
         .lanes = settings->job.lanes,
-        .checkpoint = progress.checkpoint[0] != 0 ? progress.checkpoint
-                                                  : store_resume_path(office->store),
+        .checkpoint = progress.checkpoint,
     };
     run_text(office->run, summary.run_id);
     char kernels[KERNELS_TEXT_BYTES] = "";
     add_members(coordinator_members(office->coordinator), &summary, kernels);
     summary.blas_core = kernels;
+    if (!is_whole)
+        return report_save(office->report, &summary, why);
     if (summary.digest != NULL)
         log_event(LOG_INFO, "result", "train_loss=%.4f test_loss=%.4f test_accuracy=%.4f digest=%s",
                   summary.train_loss, summary.test_loss, summary.test_accuracy, summary.digest);
-    int err = report_finish(office->report, &summary, why);
-    if (err == 0 && progress.phase != PHASE_FINISHED)
+    return report_finish(office->report, &summary, why);
+}
+
+/* On a full disk there may be room for it later: it is saved again. */
+static void save_early(void *context)
+{
+    struct err_msg why;
+    char quoted[sizeof(why.text)];
+    if (save_summary(context, false, &why) != 0)
+        log_event(LOG_WARN, "no_summary", "why=%s", log_quote(quoted, sizeof(quoted), why.text));
+}
+
+static int summarise(const struct office *office, struct err_msg *why)
+{
+    struct progress progress;
+    coordinator_progress(office->coordinator, clock_now_ms(), &progress);
+    int err = save_summary(office, true, why);
+    if (progress.phase != PHASE_FINISHED)
         err = err_set(why, ERR_LOST, "%s", progress.error);
     return err;
 }
 
-static int coordinate(struct office *office, struct err_msg *why)
+/* The run in the journal has ended; this process was started again, or in its folder by mistake. */
+static int say_over(const struct office *office, struct err_msg *why)
 {
-    char store_endpoint[ENDPOINT_BYTES] = "";
-    int err = random_bytes(&office->run, sizeof(office->run));
-    if (err == 0)
-        err = random_bytes(&office->store_incarnation, sizeof(office->store_incarnation));
-    if (err == 0)
-        err = transport_create(1, &office->transport);
-    if (err != 0)
-        return err_set(why, err, "cannot start the coordinator: %s", err_text(err));
-    err = bind_sockets(office, store_endpoint, why);
-    if (err == 0)
-        err = open_files(office, why);
-    if (err == 0)
-        err = create_coordinator(office, store_endpoint, why);
-    if (err == 0)
-        err = start_store(office, why);
+    const struct outcome *end = logbook_end(office->logbook);
+    struct message finish = {.kind = MSG_FINISH, .run = office->run, .outcome = *end};
+    int err = coordinator_loop_say_over(office->members, &finish, why);
     if (err != 0)
         return err;
+    if (end->code != 0)
+        return err_set(why, ERR_LOST, "%s (--resume goes on with it, --fresh begins anew)",
+                       end->text);
+    fprintf(stderr, "talweg-coordinator: the run in %s has finished; --fresh begins anew\n",
+            office->launch.out);
+    return 0;
+}
+
+static int coordinate(struct office *office, struct err_msg *why)
+{
+    int err = office_open(office, why);
+    if (err != 0)
+        return err;
+    if (office->is_over)
+        return say_over(office, why);
     struct coordinator_loop_spec loop = {.members = office->members,
                                          .coordinator = office->coordinator,
                                          .report = office->report,
+                                         .logbook = office->logbook,
                                          .process = describe(office),
-                                         .is_asked_to_stop = &is_asked_to_stop};
+                                         .is_asked_to_stop = &is_asked_to_stop,
+                                         .save = save_early,
+                                         .context = office};
     err = write_run_file(office, &loop.process, why);
     log_event(LOG_INFO, "begin", "endpoint=%s out=%s", office->endpoint, office->launch.out);
     if (err == 0)
         err = coordinator_loop_run(&loop, why);
-    int store_err = store_loop_stop(office->store_loop, why);
+    struct err_msg store_why;
+    int store_err = store_loop_stop(office->store_loop, &store_why);
     office->store_loop = NULL;
-    if (err == 0)
-        err = store_err;
+    store_destroy(office->store); /* makes room on a full disk for the summary */
+    office->store = NULL;
+    if (err == 0 && store_err != 0)
+        err = err_set(why, store_err, "%s", store_why.text);
     return err != 0 ? err : summarise(office, why);
-}
-
-static void close_office(struct office *office)
-{
-    channel_destroy(office->members);
-    channel_destroy(office->shards);
-    transport_destroy(office->transport);
-    store_destroy(office->store);
-    report_close(office->report);
-    coordinator_destroy(office->coordinator);
-    settings_destroy(office->settings);
-    launch_release(&office->launch);
 }
 
 int main(int argc, char **argv)
@@ -282,6 +202,6 @@ int main(int argc, char **argv)
     if (err == 0)
         err = coordinate(&office, &why);
     int code = role_end(&office.launch, err, &why);
-    close_office(&office);
+    office_close(&office);
     return code;
 }

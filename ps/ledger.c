@@ -98,9 +98,10 @@ static int open_row(struct ledger *ledger, uint64_t step, struct row **row_out)
     return 0;
 }
 
-int ledger_note(struct ledger *ledger, const struct lane_result *result)
+int ledger_note(struct ledger *ledger, const struct lane_result *result, bool *is_new_out)
 {
     assert(result->lane < ledger->lane_count);
+    *is_new_out = false;
     if (is_closed(ledger, result->step))
         return 0;
     struct row *row = find(ledger, result->step);
@@ -112,6 +113,7 @@ int ledger_note(struct ledger *ledger, const struct lane_result *result)
     row->is_noted[result->lane] = true;
     row->lanes[result->lane] = *result;
     row->noted_count++;
+    *is_new_out = true;
     return 0;
 }
 
@@ -124,6 +126,7 @@ static bool close_row(struct ledger *ledger, struct row *row, struct step_total 
         total_out->loss_sum += row->lanes[lane].loss_sum;
         total_out->correct_count += row->lanes[lane].correct_count;
         total_out->sample_count += row->lanes[lane].sample_count;
+        total_out->is_void |= row->lanes[lane].is_void;
     }
     row->is_used = false;
     ledger->closed[ledger->closed_count++ % CLOSED_MAX] = row->step;
@@ -135,16 +138,34 @@ bool ledger_close(struct ledger *ledger, uint64_t step, struct step_total *total
     return close_row(ledger, find(ledger, step), total_out);
 }
 
+uint64_t ledger_lowest_complete(const struct ledger *ledger)
+{
+    uint64_t lowest = UINT64_MAX;
+    for (size_t i = 0; i < ledger->row_count; i++) {
+        const struct row *row = &ledger->rows[i];
+        if (row->is_used && row->noted_count == ledger->lane_count && row->step < lowest)
+            lowest = row->step;
+    }
+    return lowest;
+}
+
 bool ledger_close_any(struct ledger *ledger, struct step_total *total_out)
 {
-    struct row *lowest = NULL;
-    for (size_t i = 0; i < ledger->row_count; i++) {
-        struct row *row = &ledger->rows[i];
-        if (row->is_used && row->noted_count == ledger->lane_count &&
-            (lowest == NULL || row->step < lowest->step))
-            lowest = row;
-    }
-    return close_row(ledger, lowest, total_out);
+    return ledger_close(ledger, ledger_lowest_complete(ledger), total_out);
+}
+
+void ledger_drop_before(struct ledger *ledger, uint64_t step)
+{
+    for (size_t i = 0; i < ledger->row_count; i++)
+        if (ledger->rows[i].step < step)
+            ledger->rows[i].is_used = false;
+}
+
+bool ledger_has(const struct ledger *ledger, uint64_t step, uint32_t lane)
+{
+    const struct row *row = find(ledger, step);
+    assert(lane < ledger->lane_count);
+    return row != NULL && row->is_noted[lane];
 }
 
 uint32_t ledger_first_missing(const struct ledger *ledger, uint64_t step)

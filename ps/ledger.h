@@ -24,20 +24,32 @@ struct step_total {
     uint64_t step;
     double loss_sum;
     uint64_t correct_count, sample_count;
+    bool is_void; /* a lane's gradient was no number: the step was left out */
 };
 
 MUST_USE int ledger_create(uint32_t lane_count, struct ledger **ledger_out);
 void ledger_destroy(struct ledger *ledger);
 
 /* Notes one lane's result; the same lane twice counts once, also when its step is one of the last
- * few that were closed.  ERR_FULL when LEDGER_STEPS_MAX other steps are unfinished; ERR_NOMEM. */
-MUST_USE int ledger_note(struct ledger *ledger, const struct lane_result *result);
+ * few that were closed.  is_new_out: it counted.  ERR_FULL when LEDGER_STEPS_MAX other steps are
+ * unfinished; ERR_NOMEM. */
+MUST_USE int ledger_note(struct ledger *ledger, const struct lane_result *result,
+                         bool *is_new_out);
 
 /* True, with the total, when all lanes of `step` are in; the row is then free again. */
 bool ledger_close(struct ledger *ledger, uint64_t step, struct step_total *total_out);
 
 /* The same for the lowest step that is complete, whichever it is. */
 bool ledger_close_any(struct ledger *ledger, struct step_total *total_out);
+
+/* The lowest step that is complete; UINT64_MAX when none is. */
+uint64_t ledger_lowest_complete(const struct ledger *ledger);
+
+/* Forgets the results of all steps before `step`. */
+void ledger_drop_before(struct ledger *ledger, uint64_t step);
+
+/* The lane of `step` has reported, and the step is not closed. */
+bool ledger_has(const struct ledger *ledger, uint64_t step, uint32_t lane);
 
 /* The first lane of `step` that has not reported; lane_count when all have. */
 uint32_t ledger_first_missing(const struct ledger *ledger, uint64_t step);

@@ -30,12 +30,11 @@ static const char *role_text(enum party party)
     return party == PARTY_SHARD ? "server" : "worker";
 }
 
-/* The member that has this rank (and, of a server, this shard); NULL when the place is free. */
-static const struct member *holder(const struct members *members, enum party party, uint32_t rank,
-                                   uint32_t shard_idx)
+struct member *members_holder(const struct members *members, enum party party, uint32_t rank,
+                              uint32_t shard_idx)
 {
     for (size_t i = 0; i < members->count; i++) {
-        const struct member *m = &members->items[i];
+        struct member *m = &members->items[i];
         if (m->who.party == party && m->rank == rank && m->hello.shard_idx == shard_idx)
             return m;
     }
@@ -43,78 +42,89 @@ static const struct member *holder(const struct members *members, enum party par
 }
 
 /* Shards of one process come one by one without a rank: they belong together by host and pid. */
-static int32_t rank_of_process(const struct members *members, enum party party,
-                               const struct hello *hello)
+static bool is_same_process(const struct member *m, const struct hello *hello)
 {
-    for (size_t i = 0; party == PARTY_SHARD && i < members->count; i++) {
-        const struct member *m = &members->items[i];
-        if (m->who.party == party && m->hello.pid == hello->pid &&
-            strcmp(m->hello.host, hello->host) == 0)
-            return (int32_t)m->rank;
-    }
-    return -1;
+    return m->hello.pid == hello->pid && strcmp(m->hello.host, hello->host) == 0;
 }
 
-static int32_t free_rank(const struct members *members, const struct settings *settings,
-                         enum party party)
+uint32_t members_choose_rank(const struct members *members, enum party party,
+                             const struct hello *hello)
 {
-    for (uint32_t rank = 0; rank < places(settings, party); rank++) {
-        bool is_free = true;
-        for (size_t i = 0; i < members->count && is_free; i++)
-            is_free = members->items[i].who.party != party || members->items[i].rank != rank;
-        if (is_free)
-            return (int32_t)rank;
+    uint32_t rank = 0;
+    if (hello->rank >= 0)
+        return (uint32_t)hello->rank;
+    for (size_t i = 0; party == PARTY_SHARD && i < members->count; i++)
+        if (members->items[i].who.party == party && is_same_process(&members->items[i], hello))
+            return members->items[i].rank;
+    for (bool is_taken = true; is_taken; rank += is_taken) {
+        is_taken = false;
+        for (size_t i = 0; i < members->count && !is_taken; i++) {
+            const struct member *m = &members->items[i];
+            is_taken = m->who.party == party && m->rank == rank && m->state != MEMBER_GONE;
+        }
     }
-    return -1;
-}
-
-static int choose_rank(const struct members *members, const struct settings *settings,
-                       enum party party, const struct hello *hello, struct err_msg *why)
-{
-    int32_t rank = hello->rank;
-    uint32_t count = places(settings, party);
-    if (rank < 0)
-        rank = rank_of_process(members, party, hello);
-    if (rank < 0)
-        rank = free_rank(members, settings, party);
-    if (rank < 0 || (uint32_t)rank >= count)
-        return err_set(why, ERR_REFUSED,
-                       "the job has %" PRIu32 " %ss (ranks 0 to %" PRIu32
-                       ") and no place for another, or for rank %" PRId32,
-                       count, role_text(party), count - 1, hello->rank);
-    const struct member *other = holder(members, party, (uint32_t)rank, hello->shard_idx);
-    if (other != NULL)
-        return err_set(why, ERR_REFUSED, "rank %" PRId32 " is taken by %s pid %" PRIu32 " on %s",
-                       rank, role_text(party), other->hello.pid, other->hello.host);
     return rank;
 }
 
-int members_add(struct members *members, const struct settings *settings, struct address who,
-                const struct hello *hello, struct member **member_out, struct err_msg *why)
+int members_add(struct members *members, struct address who, uint32_t rank,
+                const struct hello *hello, struct member **member_out)
 {
-    int rank = choose_rank(members, settings, who.party, hello, why);
-    if (rank < 0)
-        return rank;
     if (members->count == members->capacity) {
         size_t capacity = members->capacity == 0 ? 16 : 2 * members->capacity;
         struct member *items = realloc(members->items, capacity * sizeof(*items));
         if (items == NULL)
-            return err_set(why, ERR_NOMEM, "no memory for a member");
+            return ERR_NOMEM;
         members->items = items;
         members->capacity = capacity;
     }
     struct member *member = &members->items[members->count++];
-    *member = (struct member){.who = who, .rank = (uint32_t)rank, .hello = *hello};
+    *member = (struct member){.who = who, .rank = rank, .hello = *hello};
     member->hello.layout = NULL;
     *member_out = member;
     return 0;
+}
+
+void members_remove(struct members *members, struct member *member)
+{
+    size_t idx = (size_t)(member - members->items);
+    memmove(member, member + 1, (--members->count - idx) * sizeof(*member));
+}
+
+size_t members_count(const struct members *members, enum party party, bool is_staying)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < members->count; i++) {
+        const struct member *m = &members->items[i];
+        count += m->who.party == party && m->state != MEMBER_GONE &&
+                 !(is_staying && m->state == MEMBER_LEAVING);
+    }
+    return count;
+}
+
+const struct member *members_with_other_kernels(const struct members *members,
+                                                const struct member *worker)
+{
+    for (size_t i = 0; i < members->count; i++) {
+        const struct member *m = &members->items[i];
+        if (m->who.party == PARTY_WORKER && m->hello.kernels[0] != '\0' &&
+            strcmp(m->hello.kernels, worker->hello.kernels) != 0)
+            return m;
+    }
+    return NULL;
+}
+
+const char *member_state_text(const struct member *member)
+{
+    static const char *const texts[] = {"here", "leaving", "lost"};
+    return texts[member->state];
 }
 
 static size_t count_of(const struct members *members, enum party party, uint32_t rank)
 {
     size_t count = 0;
     for (size_t i = 0; i < members->count; i++)
-        count += members->items[i].who.party == party && members->items[i].rank == rank;
+        count += members->items[i].who.party == party && members->items[i].rank == rank &&
+                 members->items[i].state != MEMBER_GONE;
     return count;
 }
 
@@ -186,8 +196,48 @@ void member_note_beat(struct member *member, const struct beat *beat, uint64_t n
         member->earlier = member->beat;
         member->earlier_ms = member->beat_ms;
     }
+    if (member->beat_ms != 0)
+        deadline_note(&member->beats, now_ms - member->beat_ms);
+    bool lacks_same = beat->step == member->beat.step && beat->lack_end > 0 &&
+                      beat->lack_begin == member->beat.lack_begin &&
+                      beat->version_sum == member->beat.version_sum;
+    if (!lacks_same || member->lack_ms == 0)
+        member->lack_ms = now_ms;
     member->beat = *beat;
     member->beat_ms = now_ms;
+}
+
+void member_note_lane(struct member *member, uint64_t compute_us, uint64_t now_ms)
+{
+    deadline_note(&member->lanes, compute_us);
+    member->lane_ms = deadline_mean(&member->lanes) / 1000.0;
+    member->late_ms = 0.0;
+    member->lane_told_ms = now_ms;
+}
+
+void member_note_arrival(struct member *member, const struct lane_result *lane, uint64_t ms)
+{
+    if (member->arrival_step != lane->step)
+        member->arrival_us = 0;
+    member->arrival_step = lane->step;
+    member->arrival_ms = ms;
+    member->arrival_us += lane->compute_us;
+}
+
+void member_close_step(struct member *member, uint64_t step)
+{
+    uint32_t threads = member->hello.thread_count == 0 ? 1 : member->hello.thread_count;
+    uint64_t compute_ms = member->arrival_us / threads / 1000;
+    if (member->arrival_us > 0 && member->arrival_step == step)
+        deadline_note(&member->arrivals,
+                      member->arrival_ms > compute_ms ? member->arrival_ms - compute_ms : 0);
+    member->arrival_us = 0;
+}
+
+void member_forget_lanes(struct member *member)
+{
+    member->lanes = member->arrivals = (struct deadline){0};
+    member->lane_ms = member->late_ms = member->behind_ms = 0.0;
 }
 
 double member_rate(const struct member *member, uint64_t newest, uint64_t earlier)

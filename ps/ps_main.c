@@ -34,6 +34,8 @@ static void *run_shard(void *arg)
     self->err = shard_loop_run(&self->spec, &self->end, &self->why);
     if (self->err == 0 && self->end.code != 0)
         self->err = err_set(&self->why, self->end.code, "%s", self->end.text);
+    if (self->err != 0)
+        is_asked_to_stop = 1; /* half a server is of no use: the others give their blocks away */
     return NULL;
 }
 

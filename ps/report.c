@@ -16,6 +16,7 @@
 
 struct report {
     int fd; /* metrics.jsonl */
+    uint64_t last_step; /* of the rows that stayed */
     char metrics_path[PATH_MAX], summary_path[PATH_MAX], plot_path[PATH_MAX];
     struct curve *curve;
 };
@@ -79,8 +80,10 @@ static int copy_rows(struct report *report, uint64_t start_step, int fd, struct 
     int err = 0;
     while (err == 0 && (length = getline(&line, &capacity, old)) > 0) {
         struct metric_row row;
-        if (!parse_row(line, (size_t)length, &row) || row.step > start_step)
+        bool is_whole = line[length - 1] == '\n';
+        if (!is_whole || !parse_row(line, (size_t)length, &row) || row.step > start_step)
             continue;
+        report->last_step = row.step > report->last_step ? row.step : report->last_step;
         add_points(report, &row);
         err = write_all(fd, report->metrics_path, line, (size_t)length, why);
     }
@@ -136,6 +139,11 @@ int report_open(const char *out_dir, uint64_t start_step, struct report **report
     return 0;
 }
 
+uint64_t report_last_step(const struct report *report)
+{
+    return report->last_step;
+}
+
 void report_close(struct report *report)
 {
     if (report == NULL)
@@ -181,7 +189,10 @@ int report_row(struct report *report, const struct metric_row *row, struct err_m
     /* The newline takes the place of the NUL, so that a row is one write. */
     size_t length = strlen(text);
     text[length] = '\n';
+    off_t end = lseek(report->fd, 0, SEEK_END);
     int err = write_all(report->fd, report->metrics_path, text, length + 1, why);
+    if (err != 0 && (end < 0 || ftruncate(report->fd, end) != 0))
+        log_event(LOG_WARN, "half_a_row", "step=%" PRIu64, row->step);
     free(text);
     return err;
 }
@@ -223,6 +234,7 @@ static struct document *summary_document(const struct summary *s, const char *pl
         {"job", text_or_null(s->job)},
         {"phase", text_or_null(s->phase)},
         {"error", text_or_null(s->error)},
+        {"note", text_or_null(s->note)},
         {"steps", count_document(s->steps)},
         {"epochs", document_real(s->epochs)},
         {"train_loss", document_real(s->train_loss)},
@@ -256,6 +268,22 @@ static struct document *summary_document(const struct summary *s, const char *pl
     return NULL;
 }
 
+static int save(const struct report *report, const struct summary *summary, const char *plot,
+                struct err_msg *why)
+{
+    struct document *document = summary_document(summary, plot);
+    if (document == NULL)
+        return err_set(why, ERR_NOMEM, "%s: no memory", report->summary_path);
+    int err = document_save(document, report->summary_path, why);
+    document_destroy(document);
+    return err;
+}
+
+int report_save(struct report *report, const struct summary *summary, struct err_msg *why)
+{
+    return save(report, summary, NULL, why);
+}
+
 int report_finish(struct report *report, const struct summary *summary, struct err_msg *why)
 {
     struct err_msg plot_why;
@@ -267,10 +295,5 @@ int report_finish(struct report *report, const struct summary *summary, struct e
         unlink(plot); /* of an earlier run */
         plot = NULL;
     }
-    struct document *document = summary_document(summary, plot);
-    if (document == NULL)
-        return err_set(why, ERR_NOMEM, "%s: no memory", report->summary_path);
-    int err = document_save(document, report->summary_path, why);
-    document_destroy(document);
-    return err;
+    return save(report, summary, plot, why);
 }

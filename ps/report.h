@@ -31,6 +31,7 @@ struct summary {
     const char *job;
     const char *phase; /* "finished" or "failed" */
     const char *error; /* sentence, when failed */
+    const char *note;  /* sentence about how the run began, or NULL */
     uint64_t steps;
     double epochs;
     double train_loss, test_loss, test_accuracy;
@@ -48,12 +49,20 @@ struct summary {
 struct report;
 
 /* Opens OUT/metrics.jsonl.  Rows of an earlier life of the job up to start_step stay (and are part
- * of the curve), all others go; start_step 0 begins an empty file.  ERR_IO with path and reason. */
+ * of the curve), all others go; start_step 0 begins an empty file, UINT64_MAX keeps every row.
+ * ERR_IO with path and reason. */
 MUST_USE int report_open(const char *out_dir, uint64_t start_step, struct report **report_out,
                          struct err_msg *why);
 
-/* Appends a row with one write.  ERR_IO. */
+/* The highest step of the rows that stayed; 0 when there are none. */
+uint64_t report_last_step(const struct report *report);
+
+/* Appends a row with one write.  ERR_IO, and then no part of it is there; the curve has it. */
 MUST_USE int report_row(struct report *report, const struct metric_row *row, struct err_msg *why);
+
+/* Saves OUT/summary.json alone.  ERR_IO, ERR_NOMEM. */
+MUST_USE int report_save(struct report *report, const struct summary *summary,
+                         struct err_msg *why);
 
 /* Draws OUT/loss.svg, then saves OUT/summary.json.  Without gnuplot, or when it fails, "plot" is
  * null and a log line says why.  ERR_IO. */

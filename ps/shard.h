@@ -1,12 +1,14 @@
 #ifndef PS_SHARD_H
 #define PS_SHARD_H
 
-/* shard - the blocks of weights that one server thread owns, as a state machine.
+/* shard - the blocks of weights that one server thread has, as a state machine.
  *
- * push: a node of a block's tree comes in; when the root is whole the optimizer makes the next
- * version, and everyone who pushed is sent it.  pull: a block, when it has reached a version.
- * Blocks come from initialisation or, in a resumed run, from the store; at checkpoint steps each
- * block's state is sent there.
+ * Of some blocks it is the primary.  push: a node of the block's tree comes in; when the root is
+ * whole the optimizer makes the next version, the backup is sent what made it, and once that has
+ * it everyone who pushed is answered.  pull: a block, when it has reached a version.  Of others it
+ * is the backup, or a learner that is being filled.  Views say which (proto/README.md).
+ * Blocks come from initialisation or from the store; at checkpoint steps each block's state is sent
+ * there.
  *
  * Shapes:   a push's payload: [block's elements] f32, the sum over its lanes' samples.
  * Owner:    the shard's loop.  Thread: that loop's only.
@@ -33,8 +35,8 @@ void shard_destroy(struct shard *shard);
 void shard_step(struct shard *shard, uint64_t now_ms, struct address from,
                 const struct message *msg, struct outbox *out);
 
-/* Asks the coordinator to end the job with a checkpoint, since this process was asked to stop; the
- * shard serves until then.  Ends it at once when no coordinator has answered yet. */
+/* Asks the coordinator to move this shard's blocks elsewhere and let it go, since this process was
+ * asked to stop; it serves until then.  Ends it at once when no coordinator has answered yet. */
 void shard_stop(struct shard *shard, struct outbox *out);
 
 /* What the operating system says of the process, for the next beat. */
@@ -43,10 +45,19 @@ void shard_note_usage(struct shard *shard, const struct beat *usage);
 /* True when the shard's work is over; how it ended is copied to end. */
 bool shard_is_over(const struct shard *shard, struct outcome *end);
 
-/* Where the store can be reached; NULL before the first view. */
+/* Where the store can be reached; NULL before the first view.  It changes when the coordinator was
+ * started again. */
 const char *shard_store_endpoint(const struct shard *shard);
 
-/* Messages refused since the start: malformed, foreign or out of order. */
+/* All shards of the newest view, this one among them: [*count_out]; none before the first.  Valid
+ * until the next step. */
+const struct shard_member *shard_peers(const struct shard *shard, size_t *count_out);
+
+/* Messages refused since the start: malformed or foreign. */
 uint64_t shard_refused_count(const struct shard *shard);
+
+/* Messages passed over: of another era, for a block that is another's, or come too early.  Their
+ * senders ask again. */
+uint64_t shard_dropped_count(const struct shard *shard);
 
 #endif

@@ -1,38 +1,64 @@
 #include "ps/shard_block.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include "ps/optimizer.h"
 #include "ps/schedule.h"
 
-int shard_block_create(struct shard_block *block, const struct layout *layout, uint32_t block_idx,
-                       size_t state_count)
+int shard_block_create(struct shard_block *block, const struct shard_block_spec *spec)
 {
-    const struct block_spec *spec = &layout->blocks[block_idx];
-    *block = (struct shard_block){.block_idx = block_idx,
-                                  .count = (size_t)(spec->range.end - spec->range.begin),
-                                  .has_decay = layout->tensors[spec->tensor_idx].has_decay};
-    for (size_t i = 0; i < state_count; i++) {
+    const struct block_spec *where = &spec->layout->blocks[spec->block_idx];
+    *block = (struct shard_block){
+        .block_idx = spec->block_idx,
+        .count = (size_t)(where->range.end - where->range.begin),
+        .has_decay = spec->layout->tensors[where->tensor_idx].has_decay,
+        .is_fed = true,
+        .version = spec->has_clocks ? spec->step * spec->lane_count : spec->step,
+        .captured = spec->step,
+        .lane_count = spec->lane_count,
+        .state_count = spec->state_count,
+    };
+    for (size_t i = 0; i < spec->state_count; i++) {
         block->state[i] = calloc(block->count, sizeof(float));
         if (block->state[i] == NULL)
             return ERR_NOMEM;
     }
+    if (!spec->has_clocks)
+        return 0;
+    block->clocks = malloc(spec->lane_count * sizeof(*block->clocks));
+    if (block->clocks == NULL)
+        return ERR_NOMEM;
+    for (uint32_t lane = 0; lane < spec->lane_count; lane++)
+        block->clocks[lane] = spec->step;
     return 0;
 }
 
 void shard_block_free(struct shard_block *block)
 {
     buffer_unref(block->weights);
+    buffer_unref(block->previous);
     for (size_t i = 0; i < SHARD_STATES_MAX; i++)
         free(block->state[i]);
+    free(block->clocks);
     reduction_free(&block->sums);
     free(block->waiters);
+    replicas_free(&block->replicas);
+    *block = (struct shard_block){0};
 }
 
 size_t shard_block_bytes(const struct shard_block *block)
 {
     return block->count * sizeof(float);
+}
+
+size_t shard_block_state_bytes(const struct shard_block *block)
+{
+    return shard_block_bytes(block) * (1 + block->state_count);
+}
+
+static size_t clock_bytes(const struct shard_block *block)
+{
+    return block->clocks == NULL ? 0 : block->lane_count * sizeof(*block->clocks);
 }
 
 int shard_block_init(struct shard_block *block, const struct layout *layout, uint64_t seed,
@@ -42,77 +68,176 @@ int shard_block_init(struct shard_block *block, const struct layout *layout, uin
     if (block->weights == NULL)
         return ERR_NOMEM;
     layout_init_block(layout, block->block_idx, seed, block->weights->data);
-    block->version = 0;
     block->is_ready = true;
     return 0;
 }
 
-int shard_block_restore(struct shard_block *block, const struct message *state, size_t state_count,
+/* Replies with the old weights may still be on their way: they keep their buffer. */
+static int copy_state(struct shard_block *block, const unsigned char *from,
+                      struct buffer_pool *pool)
+{
+    size_t bytes = shard_block_bytes(block);
+    struct buffer *fresh = buffer_pool_take(pool, bytes);
+    if (fresh == NULL)
+        return ERR_NOMEM;
+    memcpy(fresh->data, from, bytes);
+    buffer_unref(block->weights);
+    block->weights = fresh;
+    for (size_t i = 0; i < block->state_count; i++)
+        memcpy(block->state[i], from + (i + 1) * bytes, bytes);
+    block->is_ready = true;
+    return 0;
+}
+
+int shard_block_restore(struct shard_block *block, const struct message *state,
                         struct buffer_pool *pool)
 {
-    size_t bytes = shard_block_bytes(block);
-    if (state->payload->size_bytes != bytes * (1 + state_count))
+    if (state->payload->size_bytes != shard_block_state_bytes(block))
         return ERR_PROTO;
-    block->weights = buffer_pool_take(pool, bytes);
-    if (block->weights == NULL)
-        return ERR_NOMEM;
-    const unsigned char *from = state->payload->data;
-    memcpy(block->weights->data, from, bytes);
-    for (size_t i = 0; i < state_count; i++)
-        memcpy(block->state[i], from + (i + 1) * bytes, bytes);
-    block->version = state->key.step;
-    block->captured = state->key.step;
-    block->is_ready = true;
+    return copy_state(block, state->payload->data, pool);
+}
+
+int shard_block_clone(struct shard_block *block, const struct message *replica,
+                      struct buffer_pool *pool)
+{
+    const unsigned char *from = replica->payload->data;
+    size_t bytes = shard_block_state_bytes(block);
+    if (replica->payload->size_bytes != bytes + clock_bytes(block))
+        return ERR_PROTO;
+    int err = copy_state(block, from, pool);
+    if (err != 0)
+        return err;
+    if (block->clocks != NULL)
+        memcpy(block->clocks, from + bytes, clock_bytes(block));
+    shard_block_forget_previous(block);
+    block->version = block->cloned = replica->key.step;
     return 0;
 }
 
-struct buffer *shard_block_capture(const struct shard_block *block, size_t state_count,
+struct buffer *shard_block_capture(const struct shard_block *block, bool has_clocks,
                                    struct buffer_pool *pool)
 {
-    size_t bytes = shard_block_bytes(block);
-    struct buffer *whole = buffer_pool_take(pool, bytes * (1 + state_count));
+    size_t bytes = shard_block_bytes(block), total = shard_block_state_bytes(block);
+    struct buffer *whole = buffer_pool_take(pool, total + (has_clocks ? clock_bytes(block) : 0));
     if (whole == NULL)
         return NULL;
     unsigned char *to = whole->data;
     memcpy(to, block->weights->data, bytes);
-    for (size_t i = 0; i < state_count; i++)
+    for (size_t i = 0; i < block->state_count; i++)
         memcpy(to + (i + 1) * bytes, block->state[i], bytes);
+    if (has_clocks && block->clocks != NULL)
+        memcpy(to + total, block->clocks, clock_bytes(block));
     return whole;
 }
 
-int shard_block_apply(struct shard_block *block, const struct shard_update *update)
+static bool has_samples(const struct shard_block *block, const struct shard_update *update,
+                        uint64_t step_samples)
 {
+    if (block->clocks == NULL)
+        return true;
+    struct range share =
+        batching_eval_range(step_samples, block->lane_count, update->lanes.begin);
+    return share.end > share.begin;
+}
+
+/* With clocks, too, the sum is scaled by the samples of the whole step: one update of each lane
+ * moves the weights as far as one step of bsp does. */
+static int change_weights(struct shard_block *block, const struct shard_update *update,
+                          uint64_t step)
+{
+    uint64_t sample_count = batching_step_samples(update->batching, step);
+    if (!has_samples(block, update, sample_count))
+        return 0;
     struct buffer *fresh = buffer_pool_take(update->pool, shard_block_bytes(block));
     if (fresh == NULL)
         return ERR_NOMEM;
-    struct buffer *sum = reduction_take(&block->sums, update->root);
-    assert(sum != NULL);
-    struct update step = {
+    struct update change = {
         .weights = block->weights->data,
-        .grad = sum->data,
-        .grad_scale = 1.0f / (float)update->sample_count,
+        .grad = update->sum->data,
+        .grad_scale = 1.0f / (float)sample_count,
         .state = {block->state[0], block->state[1]},
         .weights_out = fresh->data,
         .count = block->count,
         .has_decay = block->has_decay,
         .step = block->version,
-        .rate = (float)schedule_rate(update->settings, block->version, update->step_count),
+        .rate = (float)schedule_rate(update->settings, step, update->step_count),
     };
-    optimizer_apply(update->settings, &step);
-    buffer_unref(sum);
+    optimizer_apply(update->settings, &change);
     buffer_unref(block->weights);
     block->weights = fresh;
+    return 0;
+}
+
+void shard_block_forget_previous(struct shard_block *block)
+{
+    buffer_unref(block->previous);
+    block->previous = NULL;
+    block->cloned = 0;
+}
+
+/* A worker that is new may have to compute the step that other blocks are still at. */
+static void keep_previous(struct shard_block *block)
+{
+    shard_block_forget_previous(block);
+    block->previous = buffer_ref(block->weights);
+}
+
+int shard_block_apply(struct shard_block *block, const struct shard_update *update)
+{
+    uint64_t *clock = block->clocks == NULL ? NULL : &block->clocks[update->lanes.begin];
+    if (clock == NULL)
+        keep_previous(block);
+    int err = update->sum == NULL ? 0
+                                  : change_weights(block, update,
+                                                   clock == NULL ? block->version : *clock);
+    if (err != 0)
+        return err;
+    if (clock != NULL)
+        ++*clock;
     block->version++;
     return 0;
 }
 
+uint64_t shard_block_step(const struct shard_block *block)
+{
+    if (block->clocks == NULL)
+        return block->version;
+    uint64_t slowest = block->clocks[0];
+    for (uint32_t lane = 1; lane < block->lane_count; lane++)
+        if (block->clocks[lane] < slowest)
+            slowest = block->clocks[lane];
+    return slowest;
+}
+
+uint64_t shard_block_newest(const struct shard_block *block)
+{
+    if (block->clocks == NULL)
+        return block->version;
+    uint64_t fastest = block->clocks[0];
+    for (uint32_t lane = 1; lane < block->lane_count; lane++)
+        if (block->clocks[lane] > fastest)
+            fastest = block->clocks[lane];
+    return fastest;
+}
+
 int shard_block_wait(struct shard_block *block, struct address who, uint64_t version)
 {
-    for (size_t i = 0; i < block->waiter_count; i++)
-        if (address_equal(block->waiters[i].who, who)) {
-            block->waiters[i].version = version;
+    size_t count = 0, limit = block->clocks == NULL ? 1 : block->lane_count;
+    struct shard_waiter *lowest = NULL;
+    for (size_t i = 0; i < block->waiter_count; i++) {
+        struct shard_waiter *waiter = &block->waiters[i];
+        if (!address_equal(waiter->who, who))
+            continue;
+        if (waiter->version == version)
             return 0;
-        }
+        count++;
+        if (lowest == NULL || waiter->version < lowest->version)
+            lowest = waiter;
+    }
+    if (count >= limit) {
+        lowest->version = version;
+        return 0;
+    }
     if (block->waiter_count == block->waiter_capacity) {
         size_t capacity = block->waiter_capacity == 0 ? 4 : 2 * block->waiter_capacity;
         struct shard_waiter *waiters = realloc(block->waiters, capacity * sizeof(*waiters));

@@ -1,77 +1,115 @@
 #ifndef PS_SHARD_BLOCK_H
 #define PS_SHARD_BLOCK_H
 
-/* shard_block - one block of weights on its shard: its version, optimizer state and unfinished sum.
+/* shard_block - one block of weights on a shard: version, optimizer state, sums, who waits for it.
  *
  * A new version is written to a fresh buffer, so a reply still on its way keeps the old one whole.
+ * With clocks (ssp, async) every lane's update is a version of its own.
  *
- * Shapes:   weights, state: [count] f32.
+ * Shapes:   weights, state: [count] f32; clocks: [lane_count].
  * Owner:    struct shard.  Thread: that shard's loop.
- * Memory:   weights from the pool; state taken at creation.
+ * Memory:   weights from the pool; state and clocks taken at creation.
  * Source:   Li et al., "Scaling Distributed Machine Learning with the Parameter Server", OSDI 2014,
  *           section 4 (what a server keeps for a range).
  * Surprise: none.
  */
+#include "common/batching.h"
 #include "common/reduction.h"
 #include "common/settings.h"
 #include "proto/message.h"
+#include "ps/shard_replica.h"
 
 enum { SHARD_STATES_MAX = 2 };
 
-/* Someone to be sent the block once it has reached `version`. */
+enum shard_role { ROLE_NONE, ROLE_PRIMARY, ROLE_BACKUP, ROLE_LEARNER };
+
+/* Someone to be sent the block once it has reached a version, or a clock. */
 struct shard_waiter {
     struct address who;
     uint64_t version;
 };
 
+/* Valid when zeroed: a block that this shard has nothing of. */
 struct shard_block {
     uint32_t block_idx; /* in the layout */
     size_t count;       /* elements */
     bool has_decay;
-    bool is_ready;      /* has weights and state */
-    bool is_held_back;  /* its step is whole, but checkpoints are behind */
-    uint64_t version;
-    uint64_t captured;  /* newest version sent to the store */
+    enum shard_role role;
+    uint64_t primary;  /* incarnation of the shard that is, by the newest view */
+    bool is_ready;     /* has weights and state */
+    bool is_fed;       /* backup, learner: what it has is this primary's, or has the same bits */
+    bool is_void;      /* primary: the step in work is to be left out */
+    uint64_t version;  /* updates applied; in bsp that is steps */
+    uint64_t captured; /* newest step sent to the store */
+    uint64_t *clocks;  /* steps that each lane has been counted in; NULL: bsp */
+    uint32_t lane_count;
     struct buffer *weights;
-    float *state[SHARD_STATES_MAX]; /* NULL where the optimizer has none */
+    struct buffer *previous; /* bsp: weights of the version before, until all have this one */
+    uint64_t cloned; /* version that came from another shard without the one before; 0: none */
+    size_t state_count;
+    float *state[SHARD_STATES_MAX];
     struct reduction sums;
     struct shard_waiter *waiters;
     size_t waiter_count, waiter_capacity;
+    struct replicas replicas; /* a primary's */
+};
+
+/* What one new version is made of. */
+struct shard_update {
+    const struct settings *settings;
+    const struct batching *batching;
+    uint64_t step_count;    /* of the job, for the schedule */
+    struct lane_node lanes; /* bsp: all; with clocks: one */
+    struct buffer *sum;     /* NULL: the weights stay */
+    struct buffer_pool *pool;
+};
+
+struct shard_block_spec {
+    const struct layout *layout;
+    uint32_t block_idx;
+    size_t state_count;
+    uint32_t lane_count;
+    bool has_clocks;
+    uint64_t step; /* that all lanes begin at */
 };
 
 /* Takes the memory of state, zeroed; the block is not ready yet. */
-MUST_USE int shard_block_create(struct shard_block *block, const struct layout *layout,
-                                uint32_t block_idx, size_t state_count);
+MUST_USE int shard_block_create(struct shard_block *block, const struct shard_block_spec *spec);
 void shard_block_free(struct shard_block *block);
 
-/* Bytes of weights alone. */
+/* Bytes of weights alone; of weights and state. */
 size_t shard_block_bytes(const struct shard_block *block);
+size_t shard_block_state_bytes(const struct shard_block *block);
 
 /* Makes the block ready with its initial weights.  ERR_NOMEM. */
 MUST_USE int shard_block_init(struct shard_block *block, const struct layout *layout,
                               uint64_t seed, struct buffer_pool *pool);
 
-/* Makes the block ready from a payload of weights and state_count states.  ERR_PROTO when its size
+/* Makes the block ready from a checkpoint's payload: weights and states.  ERR_PROTO when its size
  * is another. */
 MUST_USE int shard_block_restore(struct shard_block *block, const struct message *state,
-                                 size_t state_count, struct buffer_pool *pool);
+                                 struct buffer_pool *pool);
 
-/* A payload of weights and states, one after another; NULL when memory is out. */
-MUST_USE struct buffer *shard_block_capture(const struct shard_block *block, size_t state_count,
+/* The same from another shard's: with the clocks, if there are any. */
+MUST_USE int shard_block_clone(struct shard_block *block, const struct message *replica,
+                               struct buffer_pool *pool);
+
+/* A payload of weights and states, one after another, and of the clocks; NULL: out of memory. */
+MUST_USE struct buffer *shard_block_capture(const struct shard_block *block, bool has_clocks,
                                             struct buffer_pool *pool);
 
-struct shard_update {
-    const struct settings *settings;
-    uint64_t sample_count; /* of the step */
-    uint64_t step_count;   /* of the job, for the schedule */
-    struct lane_node root;
-    struct buffer_pool *pool;
-};
-
-/* Applies the whole sum of the step, which must be there, and goes to the next version. */
+/* Goes to the next version.  sum is borrowed.  ERR_NOMEM, and nothing has changed. */
 MUST_USE int shard_block_apply(struct shard_block *block, const struct shard_update *update);
 
-/* Remembers who is to be sent `version`; the same twice is one. */
+/* The step that the slowest lane, and the fastest, are to be counted in next. */
+uint64_t shard_block_step(const struct shard_block *block);
+uint64_t shard_block_newest(const struct shard_block *block);
+
+/* Nobody works on the version before any more. */
+void shard_block_forget_previous(struct shard_block *block);
+
+/* Remembers who is to be sent `version`; the same twice is one.  Of one address at most one in bsp,
+ * else one a lane: the latest. */
 MUST_USE int shard_block_wait(struct shard_block *block, struct address who, uint64_t version);
 
 #endif

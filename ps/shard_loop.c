@@ -1,6 +1,8 @@
 #include "ps/shard_loop.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/usage.h"
@@ -8,48 +10,138 @@
 
 enum { TICK_MS = 50, LETTERS_A_ROUND = 64 };
 
-enum { TO_WORKERS, TO_COORDINATOR, TO_STORE, CHANNELS };
+/* After a turn that took so long, so much time is for hearing what came meanwhile, before anybody
+ * is found to be silent. */
+enum { ASLEEP_MS = 2000, WAKE_MS = 500 };
+
+/* Those that are always there; the store and other shards come and go behind them. */
+enum { BOUND, TO_COORDINATOR, FIRST_OTHER };
 
 struct shard_loop {
     const struct shard_loop_spec *spec;
     struct shard *shard;
     struct courier *courier;
-    struct channel *channels[CHANNELS];
-    size_t channel_count;
+    struct channel **channels;
+    struct address *whom; /* [channel_count]: who is at the other end; unused for BOUND */
+    size_t channel_count, channel_capacity;
     struct outbox out;
 };
 
-static int connect_store(struct shard_loop *loop, struct err_msg *why)
+static int reserve(struct shard_loop *loop)
 {
-    const char *endpoint = shard_store_endpoint(loop->shard);
-    if (endpoint == NULL || loop->channel_count > TO_STORE)
+    if (loop->channel_count < loop->channel_capacity)
         return 0;
+    size_t capacity = loop->channel_capacity == 0 ? 16 : 2 * loop->channel_capacity;
+    struct channel **channels = realloc(loop->channels, capacity * sizeof(*channels));
+    if (channels == NULL)
+        return ERR_NOMEM;
+    loop->channels = channels;
+    struct address *whom = realloc(loop->whom, capacity * sizeof(*whom));
+    if (whom == NULL)
+        return ERR_NOMEM;
+    loop->whom = whom;
+    loop->channel_capacity = capacity;
+    return 0;
+}
+
+static int connect_to(struct shard_loop *loop, struct address whom, const char *endpoint,
+                      struct err_msg *why)
+{
     struct address self = {PARTY_SHARD, loop->spec->shard.incarnation};
-    int err = channel_connect(loop->spec->transport, endpoint, self, &loop->channels[TO_STORE],
-                              why);
+    int err = reserve(loop);
     if (err == 0)
-        loop->channel_count++;
+        err = channel_connect(loop->spec->transport, endpoint, self,
+                              &loop->channels[loop->channel_count], why);
+    if (err == 0)
+        loop->whom[loop->channel_count++] = whom;
     return err;
 }
 
-static struct channel *channel_to(const struct shard_loop *loop, struct address to)
+static const char *peer_endpoint(const struct shard_loop *loop, uint64_t incarnation)
 {
-    if (to.party == PARTY_COORDINATOR)
-        return loop->channels[TO_COORDINATOR];
-    return to.party == PARTY_STORE ? loop->channels[TO_STORE] : loop->channels[TO_WORKERS];
+    size_t count;
+    const struct shard_member *peers = shard_peers(loop->shard, &count);
+    for (size_t i = 0; i < count; i++)
+        if (peers[i].incarnation == incarnation)
+            return peers[i].endpoint;
+    return NULL;
+}
+
+/* Closes channels to whom the newest view does not name any more, or names at another place. */
+static void prune(struct shard_loop *loop)
+{
+    for (size_t i = loop->channel_count; i-- > FIRST_OTHER;) {
+        const char *endpoint = loop->whom[i].party == PARTY_STORE
+                                   ? shard_store_endpoint(loop->shard)
+                                   : peer_endpoint(loop, loop->whom[i].id);
+        if (endpoint != NULL && strcmp(endpoint, channel_endpoint(loop->channels[i])) == 0)
+            continue;
+        channel_destroy(loop->channels[i]);
+        loop->channel_count--;
+        loop->channels[i] = loop->channels[loop->channel_count];
+        loop->whom[i] = loop->whom[loop->channel_count];
+    }
+}
+
+/* What answers a peer goes back the way that peer came. */
+static bool is_by_router(const struct envelope *envelope)
+{
+    return envelope->to.party == PARTY_WORKER || envelope->msg.kind == MSG_UPDATED ||
+           (envelope->to.party == PARTY_SHARD && envelope->msg.kind == MSG_REFUSED);
+}
+
+/* A store started again at the same place is the same channel, which connects again by itself. */
+static bool leads_to(const struct shard_loop *loop, size_t idx, struct address to)
+{
+    if (to.party != PARTY_STORE || loop->whom[idx].party != PARTY_STORE)
+        return address_equal(loop->whom[idx], to);
+    return strcmp(channel_endpoint(loop->channels[idx]), shard_store_endpoint(loop->shard)) == 0;
+}
+
+/* The channel for the envelope, connected to when it is the first there; *out is NULL when the view
+ * does not know the addressee. */
+static int channel_for(struct shard_loop *loop, const struct envelope *envelope,
+                       struct channel **out, struct err_msg *why)
+{
+    struct address to = envelope->to;
+    size_t idx = FIRST_OTHER;
+    *out = NULL;
+    if (to.party == PARTY_COORDINATOR || is_by_router(envelope)) {
+        *out = loop->channels[to.party == PARTY_COORDINATOR ? TO_COORDINATOR : BOUND];
+        return 0;
+    }
+    while (idx < loop->channel_count && !leads_to(loop, idx, to))
+        idx++;
+    if (idx == loop->channel_count) {
+        const char *endpoint = to.party == PARTY_STORE ? shard_store_endpoint(loop->shard)
+                                                       : peer_endpoint(loop, to.id);
+        int err = endpoint == NULL ? 0 : connect_to(loop, to, endpoint, why);
+        if (endpoint == NULL || err != 0)
+            return err;
+    }
+    *out = loop->channels[idx];
+    return 0;
 }
 
 static int flush(struct shard_loop *loop, struct err_msg *why)
 {
-    int err = connect_store(loop, why);
+    int err = 0;
     for (size_t i = 0; i < loop->out.count && err == 0; i++) {
         struct envelope *envelope = &loop->out.items[i];
-        struct channel *channel = channel_to(loop, envelope->to);
-        if (channel == NULL)
+        struct channel *channel;
+        err = channel_for(loop, envelope, &channel, why);
+        if (err != 0 && envelope->to.party == PARTY_SHARD) { /* its fault, or it has gone since */
+            log_event(LOG_WARN, "no_way", "to=%016" PRIx64 " why=\"%s\"", envelope->to.id,
+                      err_text(err));
+            err = 0;
+            continue;
+        }
+        if (err != 0 || channel == NULL)
             continue;
         err = courier_send(loop->courier, channel, envelope->to, &envelope->msg);
-        if (err == ERR_LOST) { /* it asks again when it is back */
-            log_event(LOG_DEBUG, "answer_lost", "worker=%016" PRIx64, envelope->to.id);
+        if (err == ERR_LOST || err == ERR_AGAIN) { /* it asks again when it is back */
+            log_event(LOG_DEBUG, "message_lost", "kind=%s to=%016" PRIx64,
+                      message_kind_text(envelope->msg.kind), envelope->to.id);
             err = 0;
         }
     }
@@ -61,13 +153,14 @@ static int flush(struct shard_loop *loop, struct err_msg *why)
     return err;
 }
 
-/* Who speaks on a channel: on ours, only workers; on the others, whom we connected to. */
-static bool is_from(size_t idx, struct address *from)
+/* Who speaks on a channel: on ours, workers and other shards; on the rest, whom we connected to,
+ * unless another has taken its place. */
+static bool is_from(const struct shard_loop *loop, size_t idx, struct letter *letter)
 {
-    if (idx == TO_WORKERS)
-        return from->party == PARTY_WORKER;
-    *from = (struct address){idx == TO_COORDINATOR ? PARTY_COORDINATOR : PARTY_STORE, 0};
-    return true;
+    if (idx == BOUND)
+        return letter->from.party == PARTY_WORKER || letter->from.party == PARTY_SHARD;
+    letter->from = loop->whom[idx];
+    return letter->from.party != PARTY_SHARD || letter->msg.sender == letter->from.id;
 }
 
 static int hear(struct shard_loop *loop, size_t idx, struct err_msg *why)
@@ -78,7 +171,7 @@ static int hear(struct shard_loop *loop, size_t idx, struct err_msg *why)
         err = courier_receive(loop->courier, loop->channels[idx], &letter);
         if (err != 0)
             break;
-        if (is_from(idx, &letter.from))
+        if (is_from(loop, idx, &letter))
             shard_step(loop->shard, clock_now_ms(), letter.from, &letter.msg, &loop->out);
         err = flush(loop, why);
         letter_release(&letter);
@@ -92,6 +185,7 @@ static int tick(struct shard_loop *loop, struct err_msg *why)
     struct beat beat = {.rss_bytes = usage.rss_bytes,
                         .peak_rss_bytes = usage.peak_rss_bytes,
                         .cpu_us = usage.cpu_us};
+    prune(loop);
     shard_note_usage(loop->shard, &beat);
     shard_step(loop->shard, clock_now_ms(), (struct address){0}, NULL, &loop->out);
     if (*loop->spec->is_asked_to_stop)
@@ -105,13 +199,16 @@ static int run(struct shard_loop *loop, struct outcome *end, struct err_msg *why
     int err = 0;
     while (err == 0 && !shard_is_over(loop->shard, end)) {
         struct ready ready;
-        if (clock_now_ms() - tick_ms >= TICK_MS) {
-            tick_ms = clock_now_ms();
+        uint64_t now_ms = clock_now_ms();
+        if (tick_ms != 0 && now_ms >= tick_ms + ASLEEP_MS)
+            tick_ms = now_ms + WAKE_MS; /* it was this process that stood still */
+        if (now_ms >= tick_ms + TICK_MS) {
+            tick_ms = now_ms;
             err = tick(loop, why);
         }
         if (err == 0)
             err = transport_wait(loop->channels, loop->channel_count, -1, TICK_MS, &ready);
-        size_t count = loop->channel_count; /* a view may add one, not waited for yet */
+        size_t count = loop->channel_count; /* what is connected to now is not waited for yet */
         for (size_t i = 0; i < count && err == 0; i++)
             if (channel_is_ready(loop->channels[i]))
                 err = hear(loop, i, why);
@@ -119,24 +216,35 @@ static int run(struct shard_loop *loop, struct outcome *end, struct err_msg *why
     return err;
 }
 
+static int open_loop(struct shard_loop *loop, struct err_msg *why)
+{
+    struct address coordinator = {PARTY_COORDINATOR, 0};
+    int err = reserve(loop);
+    if (err != 0) {
+        channel_destroy(loop->spec->workers);
+        return err_set(why, err, "no memory for a shard's channels");
+    }
+    loop->channels[BOUND] = loop->spec->workers;
+    loop->whom[BOUND] = (struct address){0};
+    loop->channel_count = FIRST_OTHER - 1;
+    err = courier_create(&loop->courier);
+    if (err == 0)
+        err = shard_create(&loop->spec->shard, &loop->shard);
+    if (err != 0)
+        return err_set(why, err, "cannot start a shard: %s", err_text(err));
+    return connect_to(loop, coordinator, loop->spec->coordinator, why);
+}
+
 int shard_loop_run(const struct shard_loop_spec *spec, struct outcome *end, struct err_msg *why)
 {
-    struct shard_loop loop = {.spec = spec, .channels = {spec->workers}, .channel_count = 1};
-    struct address self = {PARTY_SHARD, spec->shard.incarnation};
-    int err = courier_create(&loop.courier);
+    struct shard_loop loop = {.spec = spec};
+    int err = open_loop(&loop, why);
     if (err == 0)
-        err = shard_create(&spec->shard, &loop.shard);
-    if (err != 0)
-        err_set(why, err, "cannot start a shard: %s", err_text(err));
-    if (err == 0)
-        err = channel_connect(spec->transport, spec->coordinator, self,
-                              &loop.channels[TO_COORDINATOR], why);
-    if (err == 0) {
-        loop.channel_count = TO_STORE;
         err = run(&loop, end, why);
-    }
     for (size_t i = 0; i < loop.channel_count; i++)
         channel_destroy(loop.channels[i]);
+    free(loop.channels);
+    free(loop.whom);
     outbox_free(&loop.out);
     shard_destroy(loop.shard);
     courier_destroy(loop.courier);

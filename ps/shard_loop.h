@@ -4,7 +4,8 @@
 /* shard_loop - a shard's sockets and clock: one thread, one ROUTER socket, one shard.
  *
  * Owner:    ps_main.  Thread: the caller's, until the shard is over.
- * Memory:   three channels: workers, the coordinator, the store.
+ * Memory:   a channel to the coordinator, the store and every shard that it sends blocks to; one
+ *           for workers and other shards, who connect to it.
  * Surprise: none.
  */
 #include <signal.h>

@@ -1,6 +1,7 @@
 #include "ps/status.h"
 
 #include <inttypes.h>
+#include <math.h>
 
 void run_text(struct run_id run, char text_out[33])
 {
@@ -30,6 +31,11 @@ static void put_real(struct row *row, const char *key, double value)
     put(row, key, document_real(value));
 }
 
+static void put_bool(struct row *row, const char *key, bool value)
+{
+    put(row, key, document_truth(value));
+}
+
 static void put_text(struct row *row, const char *key, const char *value)
 {
     put(row, key, document_text(value));
@@ -40,13 +46,32 @@ static uint64_t silence_ms(const struct member *member, uint64_t now_ms)
     return now_ms > member->heard_ms ? now_ms - member->heard_ms : 0;
 }
 
-static uint64_t lanes_of(const struct coordinator *coordinator, const struct member *member)
+static uint64_t lanes_of(const struct view *view, const struct member *member)
 {
-    const struct view *view = coordinator_view(coordinator);
     uint64_t count = 0;
-    for (size_t i = 0; view != NULL && i < view->lane_count; i++)
-        count += view->workers[view->lane_worker[i]].incarnation == member->who.id;
+    for (size_t i = 0; view != NULL && i < view->lane_count; i++) {
+        uint32_t worker = view->lane_worker[i];
+        count += worker != NOBODY && view->workers[worker].incarnation == member->who.id;
+    }
     return count;
+}
+
+/* How many blocks a placement (NULL: none) gives to the shards of a server. */
+static uint64_t blocks_of(const struct view *view, const uint32_t *placement, uint32_t rank)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; placement != NULL && i < view->block_count; i++)
+        count += placement[i] != NOBODY && view->shards[placement[i]].rank == rank;
+    return count;
+}
+
+static const char *worker_state(const struct member *member, uint64_t lane_count)
+{
+    if (member->state != MEMBER_HERE)
+        return member_state_text(member);
+    if (member->is_lagging)
+        return "lagging";
+    return lane_count > 0 ? "training" : "standing by";
 }
 
 static struct row worker_row(const struct coordinator *coordinator, const struct member *member,
@@ -54,10 +79,14 @@ static struct row worker_row(const struct coordinator *coordinator, const struct
 {
     struct row row = {.object = document_object()};
     const struct beat *new = &member->beat, *old = &member->earlier;
+    uint64_t lane_count = lanes_of(coordinator_view(coordinator), member);
     put_whole(&row, "rank", member->rank);
     put_whole(&row, "pid", member->hello.pid);
     put_text(&row, "host", member->hello.host);
-    put_whole(&row, "lanes", lanes_of(coordinator, member));
+    put_text(&row, "state", worker_state(member, lane_count));
+    put_bool(&row, "lagging", member->is_lagging);
+    put_whole(&row, "lanes", lane_count);
+    put_real(&row, "lane_ms", member->lane_ms > 0 ? member->lane_ms : NAN);
     put_whole(&row, "threads", member->hello.thread_count);
     put_text(&row, "kernels", member->hello.kernels);
     put_whole(&row, "step", new->step);
@@ -69,45 +98,74 @@ static struct row worker_row(const struct coordinator *coordinator, const struct
     return row;
 }
 
-/* The figures of all shards of one server process; false when there is none of that rank. */
-static bool server_row(const struct coordinator *coordinator, uint32_t rank, uint64_t now_ms,
-                       struct row *row)
+/* The figures of all shards of one server process. */
+struct server_sum {
+    const struct member *last; /* a shard of it; NULL: there is none of that rank */
+    uint64_t shards, blocks, bytes, heard_ms, step;
+    double pushes, in, out;
+    bool is_leaving, is_lost;
+};
+
+static struct server_sum add_up(const struct members *members, uint32_t rank, uint64_t now_ms)
 {
-    const struct members *members = coordinator_members(coordinator);
-    const struct member *last = NULL;
-    uint64_t shards = 0, blocks = 0, bytes = 0, heard_ms = 0, step = UINT64_MAX;
-    double pushes = 0.0, in = 0.0, out = 0.0;
+    struct server_sum sum = {.step = UINT64_MAX};
     for (size_t i = 0; i < members->count; i++) {
         const struct member *m = &members->items[i];
         if (m->who.party != PARTY_SHARD || m->rank != rank)
             continue;
-        last = m;
-        shards++;
-        blocks += m->beat.block_count;
-        bytes += m->beat.held_bytes;
-        if (m->beat.block_count > 0 && m->beat.step < step)
-            step = m->beat.step;
-        pushes += member_rate(m, m->beat.push_count, m->earlier.push_count);
-        in += member_rate(m, m->beat.bytes_in, m->earlier.bytes_in);
-        out += member_rate(m, m->beat.bytes_out, m->earlier.bytes_out);
-        if (silence_ms(m, now_ms) > heard_ms)
-            heard_ms = silence_ms(m, now_ms);
+        sum.last = m;
+        sum.shards++;
+        sum.blocks += m->beat.block_count;
+        sum.bytes += m->beat.held_bytes;
+        if (m->beat.block_count > 0 && m->beat.step < sum.step)
+            sum.step = m->beat.step;
+        sum.pushes += member_rate(m, m->beat.push_count, m->earlier.push_count);
+        sum.in += member_rate(m, m->beat.bytes_in, m->earlier.bytes_in);
+        sum.out += member_rate(m, m->beat.bytes_out, m->earlier.bytes_out);
+        if (silence_ms(m, now_ms) > sum.heard_ms)
+            sum.heard_ms = silence_ms(m, now_ms);
+        sum.is_leaving |= m->state == MEMBER_LEAVING;
+        sum.is_lost |= m->state == MEMBER_GONE;
     }
-    if (last == NULL)
+    return sum;
+}
+
+static void put_blocks(struct row *row, const struct view *view, const struct server_sum *sum)
+{
+    uint32_t rank = sum->last->rank;
+    uint64_t primary = blocks_of(view, view == NULL ? NULL : view->block_shard, rank);
+    uint64_t backup = blocks_of(view, view == NULL ? NULL : view->block_backup, rank);
+    uint64_t filling = blocks_of(view, view == NULL ? NULL : view->block_learner, rank);
+    const char *state = primary + backup > 0 ? "serving" : filling > 0 ? "filling" : "standing by";
+    if (sum->is_leaving)
+        state = "leaving";
+    put_text(row, "state", sum->is_lost ? "lost" : state);
+    put_whole(row, "primary_blocks", primary);
+    put_whole(row, "backup_blocks", backup);
+    put_whole(row, "filling_blocks", filling);
+}
+
+/* False when there is no server of that rank. */
+static bool server_row(const struct coordinator *coordinator, uint32_t rank, uint64_t now_ms,
+                       struct row *row)
+{
+    struct server_sum sum = add_up(coordinator_members(coordinator), rank, now_ms);
+    if (sum.last == NULL)
         return false;
     *row = (struct row){.object = document_object()};
     put_whole(row, "rank", rank);
-    put_whole(row, "pid", last->hello.pid);
-    put_text(row, "host", last->hello.host);
-    put_whole(row, "shards", shards);
-    put_whole(row, "blocks", blocks);
-    put_whole(row, "bytes", bytes);
-    put_whole(row, "step", step == UINT64_MAX ? 0 : step);
-    put_real(row, "pushes_per_s", pushes);
-    put_real(row, "bytes_in_per_s", in);
-    put_real(row, "bytes_out_per_s", out);
-    put_whole(row, "rss_bytes", last->beat.rss_bytes);
-    put_whole(row, "last_heard_ms", heard_ms);
+    put_whole(row, "pid", sum.last->hello.pid);
+    put_text(row, "host", sum.last->hello.host);
+    put_whole(row, "shards", sum.shards);
+    put_whole(row, "blocks", sum.blocks);
+    put_blocks(row, coordinator_view(coordinator), &sum);
+    put_whole(row, "bytes", sum.bytes);
+    put_whole(row, "step", sum.step == UINT64_MAX ? 0 : sum.step);
+    put_real(row, "pushes_per_s", sum.pushes);
+    put_real(row, "bytes_in_per_s", sum.in);
+    put_real(row, "bytes_out_per_s", sum.out);
+    put_whole(row, "rss_bytes", sum.last->beat.rss_bytes);
+    put_whole(row, "last_heard_ms", sum.heard_ms);
     return true;
 }
 
@@ -128,12 +186,22 @@ static const struct member *worker_of(const struct members *members, uint32_t ra
     return NULL;
 }
 
-static struct row workers_list(const struct coordinator *coordinator, uint32_t worker_count,
-                               uint64_t now_ms)
+/* One more than the highest rank of anybody: some come on top of those that the job asks for. */
+static uint32_t rank_end(const struct members *members)
+{
+    uint32_t end = 0;
+    for (size_t i = 0; i < members->count; i++)
+        if (members->items[i].rank >= end)
+            end = members->items[i].rank + 1;
+    return end;
+}
+
+static struct row workers_list(const struct coordinator *coordinator, uint64_t now_ms)
 {
     struct row list = {.object = document_array()};
-    for (uint32_t rank = 0; rank < worker_count; rank++) {
-        const struct member *member = worker_of(coordinator_members(coordinator), rank);
+    const struct members *members = coordinator_members(coordinator);
+    for (uint32_t rank = 0; rank < rank_end(members); rank++) {
+        const struct member *member = worker_of(members, rank);
         if (member == NULL)
             continue;
         struct row row = worker_row(coordinator, member, now_ms);
@@ -142,11 +210,10 @@ static struct row workers_list(const struct coordinator *coordinator, uint32_t w
     return list;
 }
 
-static struct row servers_list(const struct coordinator *coordinator, uint32_t server_count,
-                               uint64_t now_ms)
+static struct row servers_list(const struct coordinator *coordinator, uint64_t now_ms)
 {
     struct row list = {.object = document_array()}, row;
-    for (uint32_t rank = 0; rank < server_count; rank++)
+    for (uint32_t rank = 0; rank < rank_end(coordinator_members(coordinator)); rank++)
         if (server_row(coordinator, rank, now_ms, &row))
             append(&list, &row);
     return list;
@@ -175,6 +242,30 @@ static void put_progress(struct row *row, const struct progress *progress)
         put_text(row, "checkpoint", progress->checkpoint);
 }
 
+/* How well it all holds. */
+static void put_health(struct row *row, const struct progress *progress,
+                       const struct settings *settings)
+{
+    put_whole(row, "view", progress->view);
+    put_whole(row, "era", progress->era);
+    put_whole(row, "replicas", settings->cluster.replicas);
+    put_bool(row, "protected", progress->is_protected);
+    if (progress->trouble[0] != 0)
+        put_text(row, "trouble", progress->trouble);
+    put_whole(row, "skipped_steps", progress->skipped_count);
+    put_whole(row, "failed_checkpoints", progress->failed_checkpoint_count);
+    if (settings->exchange.consistency == CONSISTENCY_BSP)
+        return;
+    struct row counts = {.object = document_array()};
+    for (size_t i = 0; i < BEAT_STALENESS; i++) {
+        struct row count = {.object = document_whole((int64_t)progress->staleness_count[i])};
+        append(&counts, &count);
+    }
+    put(row, "staleness", counts.object);
+    if (row->err == 0)
+        row->err = counts.err;
+}
+
 static void put_waiting(struct row *row, const struct coordinator *coordinator,
                         const struct settings *settings)
 {
@@ -195,14 +286,17 @@ struct document *status_document(const struct coordinator *coordinator,
     run_text(process->run, run);
     put_text(&row, "job", process->settings->job.name);
     put_text(&row, "run_id", run);
+    if (process->note != NULL && process->note[0] != 0)
+        put_text(&row, "note", process->note);
     put_progress(&row, &progress);
+    put_health(&row, &progress, process->settings);
     put_waiting(&row, coordinator, process->settings);
     put_whole(&self, "pid", process->pid);
     put_text(&self, "host", process->host);
     put_text(&self, "endpoint", process->endpoint);
     put(&row, "coordinator", self.object);
-    struct row servers = servers_list(coordinator, process->settings->cluster.servers, now_ms);
-    struct row workers = workers_list(coordinator, process->settings->cluster.workers, now_ms);
+    struct row servers = servers_list(coordinator, now_ms);
+    struct row workers = workers_list(coordinator, now_ms);
     put(&row, "servers", servers.object);
     put(&row, "workers", workers.object);
     if (row.err != 0 || self.err != 0 || servers.err != 0 || workers.err != 0) {

@@ -16,6 +16,7 @@ struct status_process {
     uint32_t pid;
     char host[HOST_BYTES];
     const char *endpoint; /* the coordinator's */
+    const char *note;     /* what there is to know of the run's begin; "" or NULL: nothing */
 };
 
 /* NULL when memory is out. */

@@ -9,11 +9,14 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "common/checkpoint.h"
 #include "common/log.h"
+#include "common/path.h"
 #include "ps/optimizer.h"
+#include "ps/resume.h"
 
 enum { DONE_MAX = 64, WAITING_MAX = 4096, TAG_BYTES = 17 };
+
+enum { AGAIN_MS = 1000, PRUNE_MS = 1000 };
 
 static const size_t held_bytes_default = (size_t)256 << 20;
 
@@ -35,10 +38,10 @@ struct store {
     char *out_dir;
     char tag[TAG_BYTES];
     char fingerprint[SETTINGS_RESUME_BYTES];
-    struct checkpoint_reader *resumed; /* NULL: the run starts anew */
-    char resume_path[PATH_MAX];
+    struct checkpoint_reader *source; /* what the era begins at; NULL: not from a checkpoint */
+    struct resume resume;
 
-    uint32_t view; /* 0: none yet */
+    uint32_t view, era; /* 0: none yet */
     uint64_t step_count;
     struct layout *layout;
     uint64_t *shards; /* incarnations of the view's shards */
@@ -47,7 +50,9 @@ struct store {
     struct open_step open[STORE_STEPS_MAX];
     uint64_t done[DONE_MAX]; /* steps that are over, well or not; a ring */
     size_t done_count;
-    uint64_t newest; /* of the checkpoints written */
+    uint64_t newest;   /* of the checkpoints written in this era */
+    uint64_t again_ms; /* when the last step of the job may be tried again */
+    uint64_t prune_step, prune_ms; /* what makes older ones needless, and since when; 0: none */
 
     struct buffer_pool *pool;
     struct waiting *waiting; /* [WAITING_MAX], a ring */
@@ -62,7 +67,8 @@ static struct message message_of(const struct store *store, enum message_kind ki
     return (struct message){.kind = kind,
                             .run = store->spec.run,
                             .sender = store->spec.incarnation,
-                            .view = store->view};
+                            .view = store->view,
+                            .era = store->era};
 }
 
 static void refuse(struct store *store, struct address to, int code, const char *text,
@@ -83,15 +89,19 @@ static void log_sentence(enum log_level level, const char *event, uint64_t step,
 }
 
 /* Tells the coordinator how a step's checkpoint ended: a path, or code and sentence. */
-static void report(struct store *store, uint64_t step, int code, const char *text,
+static void report(const struct store *store, uint64_t step, int code, const char *text,
                    struct outbox *out)
 {
-    store->done[store->done_count++ % DONE_MAX] = step;
     struct message done = message_of(store, MSG_CHECKPOINT_DONE);
     done.outcome.code = code;
     done.outcome.step = step;
     snprintf(done.outcome.text, sizeof(done.outcome.text), "%.511s", text);
     outbox_put(out, coordinator_address, &done);
+}
+
+static void mark_done(struct store *store, uint64_t step)
+{
+    store->done[store->done_count++ % DONE_MAX] = step;
 }
 
 static bool is_done(const struct store *store, uint64_t step)
@@ -110,13 +120,32 @@ static struct open_step *open_of(struct store *store, uint64_t step)
     return NULL;
 }
 
-static void give_up(struct store *store, struct open_step *open, int code, const char *text,
-                    struct outbox *out)
+static void drop(struct open_step *open)
 {
     checkpoint_abandon(open->writer);
     open->writer = NULL;
-    log_sentence(LOG_ERROR, "checkpoint_failed", open->step, text);
-    report(store, open->step, code, text, out);
+}
+
+/* No later step makes up for the last one. */
+static bool is_last(const struct store *store, uint64_t step)
+{
+    return step == store->step_count;
+}
+
+/* The step cannot be written.  Other steps are over then; the last one keeps what it has. */
+static void fail(struct store *store, uint64_t step, int code, const char *text,
+                 struct outbox *out)
+{
+    struct open_step *open = open_of(store, step);
+    log_sentence(LOG_ERROR, "checkpoint_failed", step, text);
+    report(store, step, code, text, out);
+    if (is_last(store, step)) {
+        store->again_ms = store->now_ms + AGAIN_MS;
+        return;
+    }
+    mark_done(store, step);
+    if (open != NULL)
+        drop(open);
 }
 
 static int begin(struct store *store, uint64_t step, struct checkpoint_writer **writer_out,
@@ -140,6 +169,19 @@ static int begin(struct store *store, uint64_t step, struct checkpoint_writer **
     return checkpoint_begin(&spec, writer_out, why);
 }
 
+/* The lowest step makes room for a later one; the last one never does. */
+static struct open_step *make_room(struct store *store, uint64_t step, struct outbox *out)
+{
+    struct open_step *lowest = &store->open[0];
+    for (size_t i = 1; i < STORE_STEPS_MAX; i++)
+        if (store->open[i].step < lowest->step)
+            lowest = &store->open[i];
+    if (lowest->step >= step || is_last(store, lowest->step))
+        return NULL;
+    fail(store, lowest->step, ERR_FULL, "not whole yet, and later ones need the place", out);
+    return lowest;
+}
+
 /* The step's open checkpoint, begun if need be; NULL when that failed, which has been reported. */
 static struct open_step *open_step(struct store *store, uint64_t step, struct outbox *out)
 {
@@ -150,6 +192,8 @@ static struct open_step *open_step(struct store *store, uint64_t step, struct ou
             open = &store->open[i];
     if (open != NULL && open->writer != NULL)
         return open;
+    if (open == NULL)
+        open = make_room(store, step, out);
     int err;
     if (open == NULL)
         err = err_set(&why, ERR_FULL, "%d other checkpoints are not whole yet", STORE_STEPS_MAX);
@@ -159,29 +203,50 @@ static struct open_step *open_step(struct store *store, uint64_t step, struct ou
         open->step = step;
         return open;
     }
-    log_sentence(LOG_ERROR, "checkpoint_failed", step, why.text);
-    report(store, step, err, why.text, out);
+    fail(store, step, err, why.text, out);
     return NULL;
 }
 
 /* All blocks are there. */
-static void commit(struct store *store, struct open_step *open, struct outbox *out)
+static int commit(struct store *store, struct open_step *open, struct outbox *out,
+                  struct err_msg *why)
 {
     char path[PATH_MAX];
-    struct err_msg why;
-    struct checkpoint_writer *writer = open->writer;
+    int err = checkpoint_commit(open->writer, path, why);
+    if (err != 0)
+        return err;
     open->writer = NULL;
-    int err = checkpoint_commit(writer, path, &why);
-    if (err != 0) {
-        log_sentence(LOG_ERROR, "checkpoint_failed", open->step, why.text);
-        report(store, open->step, err, why.text, out);
-        return;
-    }
+    mark_done(store, open->step);
     store->newest = open->step > store->newest ? open->step : store->newest;
     log_event(LOG_INFO, "checkpoint", "step=%" PRIu64, open->step);
     report(store, open->step, 0, path, out);
-    if (checkpoint_prune(store->out_dir, open->step, store->spec.settings->checkpoint.keep, &why))
-        log_sentence(LOG_WARN, "checkpoint_prune", open->step, why.text);
+    if (store->prune_step == 0) {
+        store->prune_step = open->step;
+        store->prune_ms = 0; /* writing it took its time: the clock begins afterwards */
+    }
+    return 0;
+}
+
+/* Removes what the checkpoint of this step has made needless. */
+static void prune(const struct store *store, uint64_t step)
+{
+    struct err_msg why;
+    size_t keep = store->spec.settings->checkpoint.keep;
+    if (checkpoint_prune(store->out_dir, step, keep, &why) != 0)
+        log_sentence(LOG_WARN, "checkpoint_prune", step, why.text);
+}
+
+/* Not at once: an era that begins at an older one may be on its way here from a coordinator that
+ * has not heard yet of the new one.  A reader that is open reads on in what is removed. */
+static void prune_later(struct store *store)
+{
+    if (store->prune_ms == 0)
+        store->prune_ms = store->now_ms;
+    if (store->prune_step == 0 || store->now_ms - store->prune_ms < PRUNE_MS)
+        return;
+    prune(store, store->prune_step);
+    store->prune_step = store->newest > store->prune_step ? store->newest : 0;
+    store->prune_ms = store->now_ms;
 }
 
 static size_t block_state_bytes(const struct store *store, uint32_t block)
@@ -198,18 +263,26 @@ static bool is_member(const struct store *store, struct address from)
     return false;
 }
 
-static void keep(struct store *store, const struct message *msg, struct outbox *out)
+/* True when the shard need not hold it any more. */
+static bool keep(struct store *store, const struct message *msg, struct outbox *out)
 {
-    struct open_step *open = open_step(store, msg->key.step, out);
     struct err_msg why;
+    uint64_t step = msg->key.step;
+    if (is_done(store, step))
+        return true;
+    if (is_last(store, step) && store->now_ms < store->again_ms)
+        return false;
+    struct open_step *open = open_step(store, step, out);
     if (open == NULL)
-        return;
+        return !is_last(store, step);
     open->heard_ms = store->now_ms;
     int err = checkpoint_put(open->writer, msg->key.block, msg->payload->data, &why);
-    if (err != 0)
-        give_up(store, open, err, why.text, out);
-    else if (checkpoint_missing(open->writer, NULL) == 0)
-        commit(store, open, out);
+    if (err == 0 && checkpoint_missing(open->writer, NULL) == 0)
+        err = commit(store, open, out, &why);
+    if (err == 0)
+        return true;
+    fail(store, step, err, why.text, out);
+    return !is_last(store, step);
 }
 
 static void take_state(struct store *store, struct address from, const struct message *msg,
@@ -229,9 +302,8 @@ static void take_state(struct store *store, struct address from, const struct me
     }
     struct message kept = message_of(store, MSG_BLOCK_KEPT);
     kept.key = (struct block_key){.step = msg->key.step, .block = msg->key.block};
-    if (!is_done(store, msg->key.step))
-        keep(store, msg, out);
-    outbox_put(out, from, &kept);
+    if (keep(store, msg, out))
+        outbox_put(out, from, &kept);
 }
 
 /* False when there is no room now. */
@@ -239,7 +311,7 @@ static bool take_fetch(struct store *store, struct address from, const struct me
                        struct outbox *out)
 {
     struct err_msg why;
-    if (store->resumed == NULL || msg->key.step != checkpoint_info(store->resumed)->step) {
+    if (store->source == NULL || msg->key.step != checkpoint_info(store->source)->step) {
         err_set(&why, ERR_NOT_FOUND, "block %" PRIu32 " of step %" PRIu64 " is not in the store",
                 msg->key.block, msg->key.step);
         refuse(store, from, ERR_NOT_FOUND, why.text, out);
@@ -250,7 +322,7 @@ static bool take_fetch(struct store *store, struct address from, const struct me
     state.payload = buffer_pool_take(store->pool, block_state_bytes(store, msg->key.block));
     if (state.payload == NULL)
         return false;
-    int err = checkpoint_read(store->resumed, store->layout, msg->key.block, store->part_count,
+    int err = checkpoint_read(store->source, store->layout, msg->key.block, store->part_count,
                               state.payload->data, &why);
     if (err != 0)
         refuse(store, from, err, why.text, out);
@@ -266,8 +338,10 @@ static bool serve(struct store *store, struct address from, const struct message
 {
     if (store->view == 0)
         return false;
-    if (!is_member(store, from)) {
-        refuse(store, from, ERR_REFUSED, "this shard is not in the store's view of the run", out);
+    /* Of weights that were taken back, or ahead of the view that tells of it; or of a shard that is
+     * in no view, or not yet in this one again: who still wants it asks again. */
+    if (msg->era != store->era || !is_member(store, from)) {
+        store->refused_count++;
         return true;
     }
     if (msg->key.block >= store->layout->block_count) {
@@ -329,23 +403,64 @@ static int copy_members(struct store *store, const struct view *view)
     return 0;
 }
 
+/* Opens the checkpoint of a step that an era of this run begins at. */
+static int open_source(struct store *store, uint64_t step, struct err_msg *why)
+{
+    char path[PATH_MAX], name[64];
+    struct checkpoint_reader *reader;
+    if (store->source != NULL && checkpoint_info(store->source)->step == step)
+        return 0;
+    snprintf(name, sizeof(name), "checkpoint-%" PRIu64, step);
+    int err = path_join(path, store->out_dir, name, why);
+    if (err == 0)
+        err = checkpoint_open(step == store->resume.step ? store->resume.path : path, &reader, why);
+    if (err == 0) {
+        checkpoint_close(store->source);
+        store->source = reader;
+    }
+    /* A run that is taken up again with a later checkpoint is past it, almost surely. */
+    return store->era == 0 && step < store->resume.step ? 0 : err;
+}
+
+static int check_layout(struct store *store, const struct view *view, struct err_msg *why)
+{
+    int err = 0;
+    if (store->layout == NULL && view->layout == NULL)
+        return err_set(why, ERR_PROTO, "a view without a layout");
+    if (store->layout == NULL)
+        err = layout_create(view->layout->tensors, view->layout->tensor_count,
+                            view->layout->block_bytes, &store->layout, why);
+    if (err == 0 && store->source != NULL)
+        err = checkpoint_check(store->source, store->layout, store->fingerprint, why);
+    return err;
+}
+
+/* All that is in the making is of weights that were taken back; the steps come again. */
+static void begin_era(struct store *store, const struct view *view)
+{
+    size_t kept = 0, count = store->done_count < DONE_MAX ? store->done_count : DONE_MAX;
+    for (size_t i = 0; i < STORE_STEPS_MAX; i++)
+        drop(&store->open[i]);
+    for (size_t i = 0; i < count; i++)
+        if (store->done[i] <= view->start_step)
+            store->done[kept++] = store->done[i];
+    store->done_count = kept;
+    store->newest = view->start_step;
+    store->again_ms = 0;
+    store->era = view->era;
+}
+
 static int adopt(struct store *store, const struct view *view, struct err_msg *why)
 {
-    int err = copy_members(store, view);
-    if (err != 0)
-        return err_set(why, err, "no memory for the view");
-    if (store->layout != NULL)
-        return 0;
-    if (view->layout == NULL)
-        return err_set(why, ERR_PROTO, "a view without a layout");
-    err = layout_create(view->layout->tensors, view->layout->tensor_count,
-                        view->layout->block_bytes, &store->layout, why);
-    if (err == 0 && store->resumed != NULL)
-        err = checkpoint_check(store->resumed, store->layout, store->fingerprint, why);
+    int err = 0;
+    if (view->era != store->era && view->is_restored)
+        err = open_source(store, view->start_step, why);
     if (err == 0)
-        return 0;
-    layout_destroy(store->layout);
-    store->layout = NULL;
+        err = check_layout(store, view, why);
+    if (err == 0 && copy_members(store, view) != 0)
+        err = err_set(why, ERR_NOMEM, "no memory for the view");
+    if (err == 0 && view->era != store->era)
+        begin_era(store, view);
     return err;
 }
 
@@ -384,29 +499,35 @@ static void take(struct store *store, struct address from, const struct message 
         put_off(store, from, msg);
 }
 
-/* A step whose blocks have stopped coming never gets whole.  When a later one has, nobody waits
- * for it: the shards were past it when it was asked for. */
+/* A step that does not get whole is passed over.  When a later one is, nobody needs to know: the
+ * shards were past it when it was asked for. */
+static void pass_over(struct store *store, struct open_step *open, double limit_s,
+                      struct outbox *out)
+{
+    char text[200];
+    size_t first, missing = checkpoint_missing(open->writer, &first);
+    snprintf(text, sizeof(text),
+             "%zu of %zu blocks have not come, the first is block %zu, and none in the last %.0f s "
+             "(cluster.answer_s)",
+             missing, store->layout->block_count, first, limit_s);
+    bool is_needed = open->step >= store->newest;
+    log_sentence(is_needed ? LOG_WARN : LOG_INFO, "checkpoint_passed_over", open->step, text);
+    if (is_needed)
+        report(store, open->step, ERR_TIMEOUT, text, out);
+    open->heard_ms = store->now_ms;
+    if (is_last(store, open->step))
+        return;
+    mark_done(store, open->step);
+    drop(open);
+}
+
 static void check_deadlines(struct store *store, struct outbox *out)
 {
     double limit_s = store->spec.settings->cluster.answer_s;
     for (size_t i = 0; i < STORE_STEPS_MAX; i++) {
         struct open_step *open = &store->open[i];
-        if (open->writer == NULL || (double)(store->now_ms - open->heard_ms) < limit_s * 1000.0)
-            continue;
-        size_t first, missing = checkpoint_missing(open->writer, &first);
-        char text[200];
-        snprintf(text, sizeof(text),
-                 "%zu of %zu blocks have not come, the first is block %zu, and none in the last "
-                 "%.0f s (cluster.answer_s)",
-                 missing, store->layout->block_count, first, limit_s);
-        if (open->step >= store->newest) {
-            give_up(store, open, ERR_TIMEOUT, text, out);
-            continue;
-        }
-        log_sentence(LOG_INFO, "checkpoint_passed_over", open->step, text);
-        checkpoint_abandon(open->writer);
-        open->writer = NULL;
-        store->done[store->done_count++ % DONE_MAX] = open->step;
+        if (open->writer != NULL && (double)(store->now_ms - open->heard_ms) >= limit_s * 1000.0)
+            pass_over(store, open, limit_s, out);
     }
 }
 
@@ -418,6 +539,7 @@ void store_step(struct store *store, uint64_t now_ms, struct address from,
         take(store, from, msg, out);
     serve_waiting(store, out);
     check_deadlines(store, out);
+    prune_later(store);
 }
 
 static int prepare_folder(const char *out_dir, struct err_msg *why)
@@ -433,14 +555,6 @@ static int prepare_folder(const char *out_dir, struct err_msg *why)
     return 0;
 }
 
-static int open_resumed(struct store *store, const char *dir, struct err_msg *why)
-{
-    int err = checkpoint_latest(dir, store->resume_path, why);
-    if (err == 0)
-        err = checkpoint_open(store->resume_path, &store->resumed, why);
-    return err != 0 ? err : checkpoint_check_settings(store->resumed, store->fingerprint, why);
-}
-
 static int prepare(struct store *store, struct err_msg *why)
 {
     const struct store_spec *spec = &store->spec;
@@ -454,7 +568,9 @@ static int prepare(struct store *store, struct err_msg *why)
     if (err == 0)
         err = checkpoint_sweep(store->out_dir, store->tag, why);
     if (err == 0 && spec->resume_dir != NULL && spec->resume_dir[0] != 0)
-        err = open_resumed(store, spec->resume_dir, why);
+        err = resume_open(spec->resume_dir, &store->resume, &store->source, why);
+    if (err == 0 && store->source != NULL)
+        err = checkpoint_check_settings(store->source, store->fingerprint, why);
     return err;
 }
 
@@ -481,13 +597,15 @@ void store_destroy(struct store *store)
 {
     if (store == NULL)
         return;
+    if (store->prune_step > 0)
+        prune(store, store->newest > store->prune_step ? store->newest : store->prune_step);
     for (size_t i = 0; i < STORE_STEPS_MAX; i++)
         checkpoint_abandon(store->open[i].writer);
     while (store->waiting_count > 0)
         drop_first(store);
     free(store->waiting);
     buffer_pool_destroy(store->pool);
-    checkpoint_close(store->resumed);
+    checkpoint_close(store->source);
     layout_destroy(store->layout);
     free(store->shards);
     free(store->out_dir);
@@ -496,12 +614,17 @@ void store_destroy(struct store *store)
 
 uint64_t store_resume_step(const struct store *store)
 {
-    return store->resumed == NULL ? 0 : checkpoint_info(store->resumed)->step;
+    return store->resume.step;
 }
 
 const char *store_resume_path(const struct store *store)
 {
-    return store->resume_path;
+    return store->resume.path;
+}
+
+const char *store_resume_note(const struct store *store)
+{
+    return store->resume.note;
 }
 
 bool store_is_waiting(const struct store *store)

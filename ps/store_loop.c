@@ -57,10 +57,7 @@ static int hear(struct store_loop *loop, size_t idx)
 
 static int run(struct store_loop *loop)
 {
-    struct address self = {PARTY_STORE, loop->spec.incarnation};
-    loop->channels[TO_SHARDS] = loop->spec.shards;
-    int err = channel_connect(loop->spec.transport, loop->spec.coordinator, self,
-                              &loop->channels[TO_COORDINATOR], &loop->why);
+    int err = 0;
     while (err == 0 && !atomic_load(&loop->is_ending)) {
         struct ready ready;
         err = transport_wait(loop->channels, CHANNELS, -1, TICK_MS, &ready);
@@ -95,14 +92,21 @@ int store_loop_start(const struct store_loop_spec *spec, struct store_loop **loo
     if (loop == NULL || courier_create(&loop->courier) != 0)
         goto fail;
     loop->spec = *spec;
-    if (pthread_create(&loop->thread, NULL, run_thread, loop) != 0)
+    loop->channels[TO_SHARDS] = spec->shards;
+    /* Before the thread runs: the coordinator's first message must find somebody there. */
+    if (channel_connect(spec->transport, spec->coordinator,
+                        (struct address){PARTY_STORE, spec->incarnation},
+                        &loop->channels[TO_COORDINATOR], NULL) != 0 ||
+        pthread_create(&loop->thread, NULL, run_thread, loop) != 0)
         goto fail;
     *loop_out = loop;
     return 0;
 fail:
     channel_destroy(spec->shards);
-    if (loop != NULL)
+    if (loop != NULL) {
+        channel_destroy(loop->channels[TO_COORDINATOR]);
         courier_destroy(loop->courier);
+    }
     free(loop);
     return ERR_NOMEM;
 }

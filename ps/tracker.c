@@ -24,6 +24,9 @@ struct tracker {
     struct ledger *training, *evaluation;
     uint64_t step, step_count, samples;
     uint64_t begin_ms, step_ms, progress_ms; /* step: when the last one was whole */
+    uint64_t evaluated; /* the newest version evaluated; there is no way back behind it */
+    uint64_t skipped_count, passed_count;
+    uint64_t past_step, past_ms; /* the job was seen to be past this step in work; and when */
     struct mean logged, epoch;
     double loss, train_loss, test_loss, test_accuracy;
     bool has_final_eval;
@@ -97,16 +100,26 @@ static void log_training(struct tracker *tracker, uint64_t now_ms)
     tracker->logged = (struct mean){0};
 }
 
-static void close_step(struct tracker *tracker, const struct step_total *total, uint64_t now_ms)
+/* A step that was left out has no loss: what it had was no number. */
+static void add_losses(struct tracker *tracker, const struct step_total *total)
 {
-    tracker->step = total->step + 1;
-    tracker->step_ms = now_ms;
-    tracker->samples += total->sample_count;
+    if (total->is_void) {
+        tracker->skipped_count++;
+        return;
+    }
     mean_add(&tracker->logged, total);
     mean_add(&tracker->epoch, total);
     tracker->train_loss = mean_of(&tracker->epoch);
     if (isnan(tracker->loss))
         tracker->loss = mean_of(&tracker->logged);
+}
+
+static void close_step(struct tracker *tracker, const struct step_total *total, uint64_t now_ms)
+{
+    tracker->step = total->step + 1;
+    tracker->step_ms = now_ms;
+    tracker->samples += total->sample_count;
+    add_losses(tracker, total);
     note_mark(tracker, now_ms);
     if (tracker->step % tracker->settings->log.every == 0 || tracker->step == tracker->step_count)
         log_training(tracker, now_ms);
@@ -125,32 +138,78 @@ static void close_evaluation(struct tracker *tracker, const struct step_total *t
     row.test_accuracy = tracker->test_accuracy =
         has_classes ? (double)total->correct_count / samples : NAN;
     add_row(tracker, &row);
+    tracker->evaluated = total->step;
+    ledger_drop_before(tracker->evaluation, total->step);
     if (total->step == tracker->step_count)
         tracker->has_final_eval = true;
+}
+
+static void close_steps(struct tracker *tracker, uint64_t now_ms)
+{
+    struct step_total total;
+    while (ledger_close(tracker->training, tracker->step, &total))
+        close_step(tracker, &total, now_ms);
 }
 
 int tracker_note(struct tracker *tracker, bool is_training, const struct lane_result *result,
                  uint64_t now_ms)
 {
     struct step_total total;
-    if (is_training && result->step < tracker->step)
-        return 0; /* reported twice */
-    int err = ledger_note(is_training ? tracker->training : tracker->evaluation, result);
+    bool is_new;
+    if (is_training && result->step < tracker->step) {
+        tracker->progress_ms = now_ms; /* after a way back it is news of what was had before */
+        return 0;
+    }
+    if (!is_training && result->step < tracker->evaluated)
+        return 0;
+    int err =
+        ledger_note(is_training ? tracker->training : tracker->evaluation, result, &is_new);
     if (err != 0)
         return err;
-    tracker->progress_ms = now_ms;
-    while (ledger_close(tracker->training, tracker->step, &total))
-        close_step(tracker, &total, now_ms);
+    if (is_new)
+        tracker->progress_ms = now_ms;
+    close_steps(tracker, now_ms);
     while (ledger_close_any(tracker->evaluation, &total))
         close_evaluation(tracker, &total, now_ms);
     return 0;
+}
+
+/* The step in work is to be this one, though those before it were never complete. */
+static void pass_over(struct tracker *tracker, uint64_t step, uint64_t now_ms)
+{
+    uint64_t epoch_steps = batching_epoch_steps(&tracker->batching);
+    if (step / epoch_steps != tracker->step / epoch_steps)
+        tracker->epoch = (struct mean){0};
+    tracker->passed_count += step - tracker->step;
+    tracker->step = step;
+    tracker->step_ms = now_ms;
+    ledger_drop_before(tracker->training, step);
+    close_steps(tracker, now_ms);
+}
+
+void tracker_tick(struct tracker *tracker, uint64_t done_step, uint64_t now_ms)
+{
+    uint64_t next = ledger_lowest_complete(tracker->training);
+    if (next == UINT64_MAX)
+        next = done_step > tracker->evaluated ? done_step : tracker->evaluated;
+    if (next > tracker->step_count)
+        next = tracker->step_count;
+    if (next <= tracker->step)
+        return;
+    if (tracker->past_step != tracker->step) {
+        tracker->past_step = tracker->step;
+        tracker->past_ms = now_ms;
+    } else if (now_ms - tracker->past_ms >= TRACKER_PATIENCE_MS) {
+        pass_over(tracker, next, now_ms);
+    }
 }
 
 void tracker_begin(struct tracker *tracker, const struct batching *batching, uint64_t start_step,
                    uint64_t step_count, uint64_t test_count, uint64_t now_ms)
 {
     tracker->batching = *batching;
-    tracker->step = start_step;
+    tracker->step = tracker->evaluated = start_step;
+    tracker->past_step = UINT64_MAX;
     tracker->step_count = step_count;
     tracker->has_final_eval = test_count == 0;
     tracker->begin_ms = tracker->step_ms = tracker->progress_ms = now_ms;
@@ -163,6 +222,7 @@ void tracker_read(const struct tracker *tracker, uint64_t now_ms, struct tracked
     bool has_begun = tracker->mark_count > 0;
     *out = (struct tracked){
         .step = tracker->step,
+        .step_ms = tracker->step_ms,
         .step_count = tracker->step_count,
         .epoch_steps = has_begun ? batching_epoch_steps(&tracker->batching) : 0,
         .loss = tracker->loss,
@@ -173,12 +233,19 @@ void tracker_read(const struct tracker *tracker, uint64_t now_ms, struct tracked
         .mean_samples_per_s = rate_since(begin, tracker->samples, tracker->step_ms),
         .has_final_eval = tracker->has_final_eval,
         .progress_ms = tracker->progress_ms,
+        .skipped_count = tracker->skipped_count,
+        .passed_count = tracker->passed_count,
     };
 }
 
 uint32_t tracker_missing_lane(const struct tracker *tracker)
 {
     return ledger_first_missing(tracker->training, tracker->step);
+}
+
+bool tracker_has_lane(const struct tracker *tracker, uint64_t step, uint32_t lane)
+{
+    return step < tracker->step || ledger_has(tracker->training, step, lane);
 }
 
 bool tracker_next_row(struct tracker *tracker, struct metric_row *row_out)

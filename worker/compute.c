@@ -1,5 +1,6 @@
 #include "worker/compute.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 #include <unistd.h>
 #include "common/batching.h"
 #include "common/clock.h"
+#include "common/vector_math.h"
 
 /* A queue of messages between threads. */
 struct queue {
@@ -74,6 +76,13 @@ static void queue_free(struct queue *queue)
     free(queue->items);
 }
 
+static void wake_loop(struct compute *compute)
+{
+    uint64_t one = 1;
+    ssize_t written = write(compute->event_fd, &one, sizeof(one));
+    (void)written; /* fails only when the counter is full, and then it is readable anyway */
+}
+
 /* Hands a result over with its reference. */
 static void give(struct lane_thread *self, const struct message *msg)
 {
@@ -85,9 +94,7 @@ static void give(struct lane_thread *self, const struct message *msg)
         buffer_unref(msg->payload);
         self->is_failed = true;
     }
-    uint64_t one = 1;
-    ssize_t written = write(compute->event_fd, &one, sizeof(one));
-    (void)written; /* fails only when the counter is full, and then it is readable anyway */
+    wake_loop(compute);
 }
 
 static void give_failure(struct lane_thread *self, int code, const char *text)
@@ -99,13 +106,14 @@ static void give_failure(struct lane_thread *self, int code, const char *text)
     give(self, &bye);
 }
 
-/* graph_tensor_done: copies each block of a finished tensor out of the flat gradient. */
+/* graph_tensor_done: copies each block of a finished tensor out of the flat gradient, the last one
+ * first: the one order that credit relies on. */
 static void give_tensor(void *ctx, size_t tensor_idx)
 {
     struct lane_thread *self = ctx;
     const struct layout *layout = self->compute->spec.layout;
     struct range blocks = layout_tensor_blocks(layout, tensor_idx);
-    for (uint64_t i = blocks.begin; i < blocks.end && !self->is_failed; i++) {
+    for (uint64_t i = blocks.end; i-- > blocks.begin && !self->is_failed;) {
         const struct range *range = &layout->blocks[i].range;
         size_t bytes = (size_t)(range->end - range->begin) * sizeof(float);
         struct message leaf = {.kind = MSG_LEAF,
@@ -132,6 +140,38 @@ static int read_samples(struct lane_thread *self, struct dataset *dataset, size_
     return err;
 }
 
+static void give_void(struct lane_thread *self)
+{
+    struct message msg = {.kind = MSG_LEAF_VOID};
+    msg.key = (struct block_key){.step = self->task->step,
+                                 .lane_begin = self->task->lane,
+                                 .lane_end = self->task->lane + 1};
+    give(self, &msg);
+}
+
+/* Loss and gradient of a batch, each block handed over as soon as it is complete; or, where a
+ * gradient that is no number is to be left out, all of them at the end, last layer first as well.
+ * False when there was none to hand over. */
+static bool train_batch(struct lane_thread *self, const struct graph_batch *batch,
+                        struct loss_result *loss)
+{
+    const struct layout *layout = self->compute->spec.layout;
+    const float *weights = self->task->weights;
+    if (self->compute->spec.settings->job.on_nonfinite == NONFINITE_STOP) {
+        graph_train(self->run, batch, weights, self->grad, give_tensor, self, loss);
+        return true;
+    }
+    graph_train(self->run, batch, weights, self->grad, NULL, NULL, loss);
+    if (!isfinite(loss->loss_sum) ||
+        !vector_is_finite(self->grad, (size_t)layout->weight_count)) {
+        give_void(self);
+        return false;
+    }
+    for (size_t i = layout->tensor_count; i-- > 0;)
+        give_tensor(self, i);
+    return true;
+}
+
 static void train_lane(struct lane_thread *self, struct message *result)
 {
     const struct compute *compute = self->compute;
@@ -147,7 +187,10 @@ static void train_lane(struct lane_thread *self, struct message *result)
                                          .step = task->step,
                                          .lane = task->lane}};
     struct loss_result loss;
-    graph_train(self->run, &batch, task->weights, self->grad, give_tensor, self, &loss);
+    if (!train_batch(self, &batch, &loss)) {
+        result->lane.is_void = true;
+        return;
+    }
     result->lane.loss_sum = loss.loss_sum;
     result->lane.correct_count = loss.correct;
     result->lane.sample_count = count;
@@ -294,8 +337,24 @@ void compute_destroy(struct compute *compute)
     free(compute);
 }
 
+static int drop_tasks(struct compute *compute)
+{
+    struct message task;
+    int err = 0;
+    pthread_mutex_lock(&compute->lock);
+    while (err == 0 && queue_take(&compute->tasks, &task)) {
+        task.kind = MSG_LANE_DROPPED;
+        err = queue_put(&compute->results, &task);
+    }
+    pthread_mutex_unlock(&compute->lock);
+    wake_loop(compute);
+    return err;
+}
+
 int compute_submit(struct compute *compute, const struct message *task)
 {
+    if (task->kind == MSG_DROP_LANES)
+        return drop_tasks(compute);
     pthread_mutex_lock(&compute->lock);
     int err = queue_put(&compute->tasks, task);
     pthread_cond_signal(&compute->has_task);

@@ -6,7 +6,9 @@
  * Tasks (MSG_TRAIN_LANE, MSG_EVAL_LANE) are taken in order, one lane to a thread.  While a lane
  * goes backward each block of gradient is handed over as soon as it is complete (MSG_LEAF); the
  * lane's loss follows (MSG_LANE_DONE, MSG_EVAL_DONE), or MSG_BYE with a sentence when its data
- * cannot be read.
+ * cannot be read.  A job that leaves out steps whose gradient is no number (on_nonfinite = skip)
+ * has each lane's gradient looked at whole before any block of it is handed over; when it is no
+ * number, one MSG_LEAF_VOID stands for them all.
  *
  * Owner:    the worker's loop.  Thread: submit and next from that loop; the work on its own.
  * Memory:   per thread: activations, one lane's samples, one flat gradient.  Leaves come from a
@@ -33,7 +35,8 @@ MUST_USE int compute_create(const struct compute_spec *spec, struct compute **co
 /* Waits for lanes in work, drops the others. */
 void compute_destroy(struct compute *compute);
 
-/* Queues a task.  ERR_NOMEM. */
+/* Queues a task.  MSG_DROP_LANES empties the queue instead: each task that no thread has begun is
+ * answered with MSG_LANE_DROPPED.  ERR_NOMEM. */
 MUST_USE int compute_submit(struct compute *compute, const struct message *task);
 
 /* The next result; false when there is none.  The caller owns the reference on its payload. */

@@ -10,44 +10,94 @@
 
 enum { TICK_MS = 50, LETTERS_A_ROUND = 64 };
 
+/* After a turn that took so long, so much time is for hearing what came meanwhile, before anybody
+ * is found to be silent. */
+enum { ASLEEP_MS = 2000, WAKE_MS = 500 };
+
 struct worker_loop {
     const struct worker_loop_spec *spec;
     struct courier *courier;
-    struct channel **channels; /* the coordinator's, then one a shard */
-    const struct shard_member *shards;
+    struct channel **channels; /* the coordinator's, then one a shard of the newest view */
+    uint64_t *incarnations;    /* who is at the other end; 0 for the coordinator */
     size_t channel_count;
     struct outbox out;
 };
 
+static size_t find(const struct worker_loop *loop, uint64_t incarnation)
+{
+    size_t i = 0;
+    while (i < loop->channel_count && loop->incarnations[i] != incarnation)
+        i++;
+    return i;
+}
+
+static bool is_connected(const struct worker_loop *loop, const struct shard_member *shards,
+                         size_t count)
+{
+    if (loop->channel_count != 1 + count)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (loop->incarnations[1 + i] != shards[i].incarnation)
+            return false;
+    return true;
+}
+
+/* Takes over the channel to a shard that was there before, or opens one. */
+static int reach(struct worker_loop *loop, const struct shard_member *shard,
+                 struct channel **channel_out, struct err_msg *why)
+{
+    struct address self = {PARTY_WORKER, loop->spec->incarnation};
+    size_t idx = find(loop, shard->incarnation);
+    if (idx == loop->channel_count)
+        return channel_connect(loop->spec->transport, shard->endpoint, self, channel_out, why);
+    *channel_out = loop->channels[idx];
+    loop->channels[idx] = NULL;
+    return 0;
+}
+
+/* Puts the lists in the place of the loop's; what they did not take over is closed. */
+static void adopt(struct worker_loop *loop, struct channel **channels, uint64_t *incarnations,
+                  size_t count)
+{
+    for (size_t i = 0; i < loop->channel_count; i++)
+        channel_destroy(loop->channels[i]);
+    free(loop->channels);
+    free(loop->incarnations);
+    loop->channels = channels;
+    loop->incarnations = incarnations;
+    loop->channel_count = count;
+}
+
+/* Channels to the shards of the newest view, and to no others. */
 static int connect_shards(struct worker_loop *loop, struct err_msg *why)
 {
-    size_t count;
-    loop->shards = exchange_shards(loop->spec->exchange, &count);
-    if (count == 0 || loop->channel_count > 1)
+    size_t shard_count, count = 1;
+    const struct shard_member *shards = exchange_shards(loop->spec->exchange, &shard_count);
+    if (shard_count == 0 || is_connected(loop, shards, shard_count))
         return 0;
-    struct channel **channels = realloc(loop->channels, (1 + count) * sizeof(*channels));
-    if (channels == NULL)
-        return err_set(why, ERR_NOMEM, "no memory for %zu channels", count);
-    loop->channels = channels;
-    struct address self = {PARTY_WORKER, loop->spec->incarnation};
-    for (size_t i = 0; i < count; i++) {
-        int err = channel_connect(loop->spec->transport, loop->shards[i].endpoint, self,
-                                  &channels[loop->channel_count], why);
-        if (err != 0)
-            return err;
-        loop->channel_count++;
+    struct channel **channels = calloc(1 + shard_count, sizeof(*channels));
+    uint64_t *incarnations = calloc(1 + shard_count, sizeof(*incarnations));
+    if (channels == NULL || incarnations == NULL) {
+        free(channels);
+        free(incarnations);
+        return err_set(why, ERR_NOMEM, "no memory for %zu channels", shard_count);
     }
-    return 0;
+    channels[0] = loop->channels[0];
+    loop->channels[0] = NULL;
+    int err = 0;
+    for (size_t i = 0; i < shard_count && err == 0; i++) {
+        err = reach(loop, &shards[i], &channels[count], why);
+        if (err == 0)
+            incarnations[count++] = shards[i].incarnation;
+    }
+    adopt(loop, channels, incarnations, count);
+    return err;
 }
 
 static struct channel *channel_to(const struct worker_loop *loop, struct address to)
 {
-    if (to.party == PARTY_COORDINATOR)
-        return loop->channels[0];
-    for (size_t i = 1; i < loop->channel_count; i++)
-        if (loop->shards[i - 1].incarnation == to.id)
-            return loop->channels[i];
-    return NULL;
+    size_t idx = to.party == PARTY_COORDINATOR ? 0 : find(loop, to.id);
+    return idx < loop->channel_count ? loop->channels[idx] : NULL;
 }
 
 static int flush(struct worker_loop *loop, struct err_msg *why)
@@ -62,6 +112,8 @@ static int flush(struct worker_loop *loop, struct err_msg *why)
         struct channel *channel = channel_to(loop, envelope->to);
         if (channel != NULL)
             err = courier_send(loop->courier, channel, envelope->to, &envelope->msg);
+        if (err == ERR_AGAIN || err == ERR_LOST)
+            err = 0; /* a message lost, as on any network: it is asked for again */
     }
     if (err == 0 && outbox_failed(&loop->out))
         err = ERR_NOMEM;
@@ -76,7 +128,7 @@ static int hear_channel(struct worker_loop *loop, size_t idx, struct err_msg *wh
     struct letter letter;
     struct address from = {PARTY_COORDINATOR, 0};
     if (idx > 0)
-        from = (struct address){PARTY_SHARD, loop->shards[idx - 1].incarnation};
+        from = (struct address){PARTY_SHARD, loop->incarnations[idx]};
     int err = 0;
     for (size_t i = 0; i < LETTERS_A_ROUND && err == 0; i++) {
         err = courier_receive(loop->courier, loop->channels[idx], &letter);
@@ -121,15 +173,17 @@ static int run(struct worker_loop *loop, struct outcome *end, struct err_msg *wh
     int err = 0;
     while (err == 0 && !exchange_is_over(loop->spec->exchange, end)) {
         struct ready ready;
-        if (clock_now_ms() - tick_ms >= TICK_MS) {
-            tick_ms = clock_now_ms();
+        uint64_t now_ms = clock_now_ms();
+        if (tick_ms != 0 && now_ms >= tick_ms + ASLEEP_MS)
+            tick_ms = now_ms + WAKE_MS; /* it was this process that stood still */
+        if (now_ms >= tick_ms + TICK_MS) {
+            tick_ms = now_ms;
             err = tick(loop, why);
         }
         if (err == 0)
             err = transport_wait(loop->channels, loop->channel_count,
                                  compute_fd(loop->spec->compute), TICK_MS, &ready);
-        size_t count = loop->channel_count;
-        for (size_t i = 0; i < count && err == 0; i++)
+        for (size_t i = 0; i < loop->channel_count && err == 0; i++)
             if (channel_is_ready(loop->channels[i]))
                 err = hear_channel(loop, i, why);
         if (err == 0)
@@ -140,19 +194,20 @@ static int run(struct worker_loop *loop, struct outcome *end, struct err_msg *wh
 
 int worker_loop_run(const struct worker_loop_spec *spec, struct outcome *end, struct err_msg *why)
 {
-    struct worker_loop loop = {.spec = spec, .channels = calloc(1, sizeof(*loop.channels))};
+    struct worker_loop loop = {.spec = spec,
+                               .channels = calloc(1, sizeof(*loop.channels)),
+                               .incarnations = calloc(1, sizeof(*loop.incarnations))};
     struct address self = {PARTY_WORKER, spec->incarnation};
-    int err = loop.channels == NULL ? err_set(why, ERR_NOMEM, "no memory for a channel")
-                                    : courier_create(&loop.courier);
+    int err = loop.channels == NULL || loop.incarnations == NULL
+                  ? err_set(why, ERR_NOMEM, "no memory for a channel")
+                  : courier_create(&loop.courier);
     if (err == 0)
         err = channel_connect(spec->transport, spec->coordinator, self, &loop.channels[0], why);
     if (err == 0) {
         loop.channel_count = 1;
         err = run(&loop, end, why);
     }
-    for (size_t i = 0; i < loop.channel_count; i++)
-        channel_destroy(loop.channels[i]);
-    free(loop.channels);
+    adopt(&loop, NULL, NULL, 0);
     outbox_free(&loop.out);
     courier_destroy(loop.courier);
     return err;

@@ -4,7 +4,7 @@
 /* worker_loop - a worker's sockets and clock around its exchange and its compute.
  *
  * Owner:    worker_main.  Thread: the caller's, until the work is over.
- * Memory:   one channel to the coordinator, one to each shard.
+ * Memory:   one channel to the coordinator, one to each shard of the newest view.
  * Surprise: none.
  */
 #include <signal.h>

@@ -141,6 +141,11 @@ int main(int argc, char **argv)
     struct workshop shop = {0};
     struct err_msg why = {0};
     struct sigaction action = {.sa_handler = on_signal};
+    sigset_t asked;
+    sigemptyset(&asked);
+    sigaddset(&asked, SIGTERM);
+    sigaddset(&asked, SIGINT);
+    sigprocmask(SIG_BLOCK, &asked, NULL); /* until this is the process that hears of it */
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     int err = launch_parse(LAUNCH_WORKER, argc, argv, &launch, &why);
@@ -148,6 +153,7 @@ int main(int argc, char **argv)
         err = launch_settings(&launch, &shop.settings, &why);
     if (err == 0)
         err = kernels_choose(shop.settings->worker.kernels, &why);
+    sigprocmask(SIG_UNBLOCK, &asked, NULL);
     if (err == 0)
         err = role_begin(&launch, shop.settings, &why);
     if (err == 0)

@@ -59,6 +59,21 @@ struct buffer *reduction_take(struct reduction *reduction, struct lane_node node
     return total;
 }
 
+bool reduction_first_gap(const struct reduction *reduction, uint32_t lane_count,
+                         struct lane_node *gap_out)
+{
+    for (uint32_t lane = 0; lane < lane_count; lane++) {
+        bool is_covered = false;
+        for (size_t i = 0; i < reduction->count; i++)
+            is_covered = is_covered || (reduction->nodes[i].node.begin <= lane &&
+                                        lane < reduction->nodes[i].node.end);
+        *gap_out = (struct lane_node){lane, lane + 1};
+        if (!is_covered)
+            return true;
+    }
+    return false;
+}
+
 void reduction_clear(struct reduction *reduction)
 {
     for (size_t i = 0; i < reduction->count; i++)

@@ -30,6 +30,7 @@
     X(test_checkpoint_leaves_nothing_when_the_disk_is_full) \
     X(test_checkpoint_says_so_when_it_may_not_write) \
     X(test_checkpoint_latest_finds_the_whole_one_written_last) \
+    X(test_checkpoint_candidates_are_those_written_last_first) \
     X(test_checkpoint_prune_keeps_the_latest_and_what_is_not_its_own) \
     X(test_checkpoint_sweep_takes_what_killed_writers_left) \
     X(test_checkpoint_is_whole_or_absent_wherever_its_writer_is_killed)
@@ -95,7 +96,12 @@ static int write_spec(const struct checkpoint_spec *spec, char path_out[PATH_MAX
     int err = checkpoint_begin(spec, &writer, why);
     for (size_t i = 0; i < count && err == 0; i++)
         err = put(writer, spec->layout, spec->info.step, (i * 7 + 3) % count);
-    return err != 0 ? err : checkpoint_commit(writer, path_out, why);
+    if (err != 0)
+        return err;
+    err = checkpoint_commit(writer, path_out, why);
+    if (err != 0)
+        checkpoint_abandon(writer);
+    return err;
 }
 
 static void write_step(const char *dir, uint64_t step)
@@ -292,6 +298,7 @@ static void test_checkpoint_is_not_committed_when_a_block_is_missing(void)
             CU_ASSERT(put(writer, layout, 3, i) == 0);
     CU_ASSERT(checkpoint_commit(writer, path, &why) == ERR_AGAIN);
     CU_ASSERT(strstr(why.text, "1 of 10 blocks are missing, first block 6") != NULL);
+    checkpoint_abandon(writer);
     CU_ASSERT(count_in(dir) == 0);
     layout_destroy(layout);
     scratch_remove(dir);
@@ -515,8 +522,11 @@ static void test_checkpoint_leaves_nothing_when_the_disk_is_full(void)
     scratch_limit_files(400);
     CU_ASSERT(checkpoint_commit(writer, path, &why) == ERR_IO);
     scratch_limit_files(0);
-    CU_ASSERT(strstr(why.text, "checkpoint.json") != NULL && count_in(dir) == 1);
+    CU_ASSERT(strstr(why.text, "checkpoint.json") != NULL && !scratch_has(dir, "checkpoint-40"));
     expect_whole(scratch_path(dir, "checkpoint-20"), 20, BLOCK_BYTES);
+    CU_ASSERT(checkpoint_commit(writer, path, &why) == 0); /* there is room again */
+    expect_whole(path, 40, BLOCK_BYTES);
+    CU_ASSERT(count_in(dir) == 2);
     layout_destroy(layout);
     scratch_remove(dir);
 }
@@ -570,6 +580,36 @@ static void test_checkpoint_latest_finds_the_whole_one_written_last(void)
     scratch_flip(scratch_path(dir, "checkpoint-9/checkpoint.json"), 30);
     CU_ASSERT(checkpoint_latest(dir, path, &why) == ERR_NOT_FOUND);
     CU_ASSERT(strstr(why.text, "has no whole checkpoint") != NULL);
+    scratch_remove(dir);
+}
+
+static void expect_candidate(const char *dir, size_t idx, const char *name)
+{
+    char path[PATH_MAX];
+    CU_ASSERT_FATAL(checkpoint_candidate(dir, idx, path, NULL) == 0);
+    CU_ASSERT_STRING_EQUAL(path, scratch_path(dir, name));
+}
+
+static void test_checkpoint_candidates_are_those_written_last_first(void)
+{
+    char dir[PATH_MAX], path[PATH_MAX];
+    struct err_msg why = {""};
+    scratch_make(dir);
+    for (uint64_t step = 10; step <= 40; step += 10)
+        write_step(dir, step);
+    set_time(dir, 10, 2000);
+    set_time(dir, 20, 3000);
+    set_time(dir, 30, 3000);
+    CU_ASSERT(unlink(scratch_path(dir, "checkpoint-40/checkpoint.json")) == 0);
+    expect_candidate(dir, 0, "checkpoint-40");
+    expect_candidate(dir, 1, "checkpoint-30");
+    expect_candidate(dir, 2, "checkpoint-20");
+    expect_candidate(dir, 3, "checkpoint-10");
+    CU_ASSERT(checkpoint_candidate(dir, 4, path, &why) == ERR_NOT_FOUND);
+    CU_ASSERT(strstr(why.text, "only 4") != NULL);
+    CU_ASSERT(checkpoint_candidate(scratch_path(dir, "checkpoint-30"), 0, path, NULL) == 0);
+    CU_ASSERT_STRING_EQUAL(path, scratch_path(dir, "checkpoint-30"));
+    CU_ASSERT(checkpoint_candidate(path, 1, path, NULL) == ERR_NOT_FOUND);
     scratch_remove(dir);
 }
 

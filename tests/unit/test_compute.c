@@ -1,4 +1,5 @@
 #include "worker/compute.h"
+#include <math.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -208,10 +209,85 @@ static void test_compute_ends_with_work_left_over(void)
     CU_ASSERT(true);
 }
 
+/* The next result; waits for it. */
+static struct message wait_result(struct bench *bench)
+{
+    struct message result;
+    while (!compute_next(bench->compute, &result)) {
+        struct pollfd ready = {.fd = compute_fd(bench->compute), .events = POLLIN};
+        CU_ASSERT_EQUAL_FATAL(poll(&ready, 1, 60000), 1);
+    }
+    return result;
+}
+
+static void test_compute_gives_the_same_bits_when_void_lanes_are_left_out(void)
+{
+    struct bench stop, skip;
+    size_t leaves;
+    open_bench(&stop, "job.on_nonfinite=stop");
+    open_bench(&skip, "job.on_nonfinite=skip");
+    size_t count = stop.settings->job.lanes * stop.layout->weight_count;
+    float *a = calloc(count, sizeof(*a)), *b = calloc(count, sizeof(*b));
+    submit_all(&stop, MSG_TRAIN_LANE);
+    submit_all(&skip, MSG_TRAIN_LANE);
+    struct lane_result one = collect(&stop, a, &leaves), other = collect(&skip, b, &leaves);
+    CU_ASSERT_EQUAL(leaves, skip.settings->job.lanes * skip.layout->block_count);
+    CU_ASSERT_EQUAL(memcmp(a, b, count * sizeof(*a)), 0);
+    check_equal(&one, &other);
+    free(a);
+    free(b);
+    close_bench(&stop);
+    close_bench(&skip);
+}
+
+static void test_compute_gives_one_void_for_a_gradient_that_is_no_number(void)
+{
+    struct bench bench;
+    struct message task = {.kind = MSG_TRAIN_LANE};
+    open_bench(&bench, "job.on_nonfinite=skip");
+    bench.weights[bench.layout->weight_count - 1] = NAN;
+    task.task = (struct lane_task){.step = 3, .lane = 5, .weights = bench.weights};
+    CU_ASSERT_EQUAL(compute_submit(bench.compute, &task), 0);
+    struct message found = wait_result(&bench), done = wait_result(&bench);
+    CU_ASSERT_EQUAL(found.kind, MSG_LEAF_VOID);
+    CU_ASSERT(found.key.step == 3 && found.key.lane_begin == 5 && found.key.lane_end == 6);
+    CU_ASSERT_EQUAL(done.kind, MSG_LANE_DONE);
+    CU_ASSERT(done.lane.is_void && done.lane.step == 3 && done.lane.lane == 5);
+    CU_ASSERT(done.lane.loss_sum == 0 && done.lane.sample_count == 0 &&
+              done.lane.correct_count == 0);
+    close_bench(&bench);
+}
+
+static void test_compute_answers_each_task_that_it_drops(void)
+{
+    struct bench bench;
+    struct message drop = {.kind = MSG_DROP_LANES};
+    uint32_t done_count = 0, dropped_count = 0;
+    open_bench(&bench, "worker.threads=2");
+    submit_all(&bench, MSG_EVAL_LANE);
+    submit_all(&bench, MSG_EVAL_LANE);
+    CU_ASSERT_EQUAL(compute_submit(bench.compute, &drop), 0);
+    while (done_count + dropped_count < 2 * bench.settings->job.lanes) {
+        struct message result = wait_result(&bench);
+        CU_ASSERT(result.kind == MSG_EVAL_DONE || result.kind == MSG_LANE_DROPPED);
+        done_count += result.kind == MSG_EVAL_DONE;
+        dropped_count += result.kind == MSG_LANE_DROPPED;
+        if (result.kind == MSG_LANE_DROPPED)
+            CU_ASSERT_EQUAL(result.task.step, 3);
+    }
+    CU_ASSERT(dropped_count > 0);
+    submit_all(&bench, MSG_EVAL_LANE); /* it goes on */
+    CU_ASSERT_EQUAL(wait_result(&bench).kind, MSG_EVAL_DONE);
+    close_bench(&bench);
+}
+
 #define TESTS(X)                                                  \
     X(test_compute_gives_the_same_bits_on_any_number_of_threads)  \
     X(test_compute_reports_the_loss_of_the_samples_of_its_lanes)  \
     X(test_compute_evaluates_every_held_out_sample_once)          \
+    X(test_compute_gives_the_same_bits_when_void_lanes_are_left_out) \
+    X(test_compute_gives_one_void_for_a_gradient_that_is_no_number) \
+    X(test_compute_answers_each_task_that_it_drops)               \
     X(test_compute_ends_with_work_left_over)
 
 UNIT_MAIN("compute", TESTS)

@@ -1,105 +1,7 @@
-#include "ps/coordinator.h"
-#include <math.h>
-#include <stdlib.h>
-#include <string.h>
-#include "tests/unit/unit.h"
+#include "tests/unit/coordinator_bench.h"
 
-/* A job of one server and two workers, four lanes, one step, a test set of two samples. */
-static const struct run_id run = {1, 2};
 static const struct address shard = {PARTY_SHARD, 30}, first = {PARTY_WORKER, 31},
-                            second = {PARTY_WORKER, 32}, store = {PARTY_STORE, 40};
-
-struct bench {
-    struct settings settings;
-    struct coordinator *coordinator;
-    struct layout *layout;
-    struct outbox out;
-    uint64_t now_ms;
-};
-
-static void hear(struct bench *bench, struct address from, const struct message *msg)
-{
-    outbox_clear(&bench->out);
-    coordinator_step(bench->coordinator, bench->now_ms, from, msg, &bench->out);
-}
-
-static void open_bench_at(struct bench *bench, uint64_t resume_step)
-{
-    struct tensor_spec tensor = {.name = "w", .dims = 1, .shape = {8}};
-    *bench = (struct bench){.now_ms = 1000};
-    bench->settings.job.lanes = 4;
-    bench->settings.job.batch = 8;
-    bench->settings.job.steps = 1;
-    bench->settings.exchange.block_bytes = 4096;
-    bench->settings.cluster.servers = bench->settings.cluster.shards = 1;
-    bench->settings.cluster.workers = 2;
-    bench->settings.cluster.wait_s = 5;
-    bench->settings.cluster.silence_s = 3;
-    bench->settings.cluster.answer_s = 4;
-    bench->settings.log.every = 1;
-    struct coordinator_spec spec = {.settings = &bench->settings, .run = run,
-                                    .store_incarnation = store.id, .store_endpoint = "inproc://d",
-                                    .resume_step = resume_step, .fingerprint = "abc"};
-    CU_ASSERT_EQUAL_FATAL(layout_create(&tensor, 1, 4096, &bench->layout, NULL), 0);
-    CU_ASSERT_EQUAL_FATAL(coordinator_create(&spec, &bench->coordinator), 0);
-    hear(bench, (struct address){0}, NULL);
-}
-
-static void open_bench(struct bench *bench)
-{
-    open_bench_at(bench, 0);
-}
-
-static void close_bench(struct bench *bench)
-{
-    outbox_free(&bench->out);
-    coordinator_destroy(bench->coordinator);
-    layout_destroy(bench->layout);
-}
-
-static struct message hello_of(const struct bench *bench, struct address who, int32_t rank)
-{
-    struct message msg = {.kind = MSG_HELLO};
-    msg.hello = (struct hello){.rank = rank, .pid = (uint32_t)who.id, .host = "here",
-                               .version = TALWEG_VERSION, .fingerprint = "abc"};
-    if (who.party == PARTY_WORKER) {
-        msg.hello.layout = bench->layout;
-        msg.hello.train_count = 8;
-        msg.hello.test_count = 2;
-    } else {
-        msg.hello.shard_count = 1;
-    }
-    return msg;
-}
-
-static bool has(const struct bench *bench, struct address to, enum message_kind kind)
-{
-    for (size_t i = 0; i < bench->out.count; i++)
-        if (address_equal(bench->out.items[i].to, to) && bench->out.items[i].msg.kind == kind)
-            return true;
-    return false;
-}
-
-static struct progress progress(const struct bench *bench)
-{
-    struct progress out;
-    coordinator_progress(bench->coordinator, bench->now_ms, &out);
-    return out;
-}
-
-static void join(struct bench *bench, struct address who, int32_t rank)
-{
-    struct message hello = hello_of(bench, who, rank);
-    hear(bench, who, &hello);
-    CU_ASSERT(has(bench, who, MSG_WELCOME));
-}
-
-static void join_all(struct bench *bench)
-{
-    join(bench, second, 1);
-    join(bench, shard, -1);
-    join(bench, first, -1);
-}
+                            second = {PARTY_WORKER, 32};
 
 static const char *refuse(struct bench *bench, struct address who, const struct message *hello)
 {
@@ -136,12 +38,9 @@ static void test_coordinator_refuses_who_does_not_fit(void)
     hello = hello_of(&bench, first, 0);
     hello.hello.fingerprint[0] = 'z';
     CU_ASSERT_PTR_NOT_NULL(strstr(refuse(&bench, first, &hello), "another job"));
-    hello = hello_of(&bench, first, 2);
-    CU_ASSERT_PTR_NOT_NULL(strstr(refuse(&bench, first, &hello), "the job has 2 workers"));
+    hello = hello_of(&bench, first, WORKERS_MAX);
+    CU_ASSERT_PTR_NOT_NULL(strstr(refuse(&bench, first, &hello), "past the last possible one"));
     join(&bench, first, 1);
-    hello = hello_of(&bench, second, 1);
-    CU_ASSERT_PTR_NOT_NULL(
-        strstr(refuse(&bench, second, &hello), "rank 1 is taken by worker pid 31 on here"));
     hello = hello_of(&bench, second, 0);
     hello.hello.train_count = 7;
     CU_ASSERT_PTR_NOT_NULL(strstr(refuse(&bench, second, &hello), "7 training and 2"));
@@ -151,9 +50,84 @@ static void test_coordinator_refuses_who_does_not_fit(void)
     hello = hello_of(&bench, second, 0);
     hello.hello.train_count = 0;
     CU_ASSERT_PTR_NOT_NULL(strstr(refuse(&bench, second, &hello), "must say its model"));
+    hello = hello_of(&bench, second, 0);
+    hello.run = (struct run_id){5, 6};
+    CU_ASSERT_PTR_NOT_NULL(strstr(refuse(&bench, second, &hello), "00050000000000000006"));
     struct message beat = {.kind = MSG_BEAT, .run = {8, 9}};
     CU_ASSERT_PTR_NOT_NULL(strstr(refuse(&bench, first, &beat), "00080000000000000009"));
-    CU_ASSERT_EQUAL(coordinator_refused_count(bench.coordinator), 8);
+    beat.run = run;
+    CU_ASSERT_PTR_NOT_NULL(strstr(refuse(&bench, second, &beat), "no member"));
+    CU_ASSERT_EQUAL(coordinator_refused_count(bench.coordinator), 9);
+    close_bench(&bench);
+}
+
+static void test_coordinator_refuses_a_rank_whose_holder_answers(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    bench.settings.job.steps = 100;
+    join_all(&bench);
+    struct message hello = hello_of(&bench, worker(5), 1);
+    hear(&bench, worker(5), &hello);
+    CU_ASSERT_EQUAL(bench.out.count, 0); /* whether it is there is to be seen */
+    pass_ms(&bench, 100);
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(refuse(&bench, worker(5), &hello), "rank 1 is taken by worker pid 32 on here"));
+    close_bench(&bench);
+}
+
+static void test_coordinator_forgets_a_claim_that_was_given_up(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    bench.settings.job.steps = 100;
+    bench.settings.cluster.answer_s = 1000;
+    join_all(&bench);
+    struct message hello = hello_of(&bench, worker(5), 1);
+    hear(&bench, worker(5), &hello); /* and never again */
+    pass_ms(&bench, 20000);
+    hello = hello_of(&bench, worker(6), 1);
+    silence(&bench, second);
+    hear(&bench, worker(6), &hello);
+    CU_ASSERT(!has(&bench, worker(6), MSG_REFUSED));
+    pass_ms(&bench, 1500);
+    join(&bench, worker(6), 1);
+    close_bench(&bench);
+}
+
+static void test_coordinator_gives_a_rank_to_who_was_started_again(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    bench.settings.job.steps = 100;
+    join_all(&bench);
+    pass_ms(&bench, 500); /* how regular its beats are is known then */
+    silence(&bench, second);
+    struct message hello = hello_of(&bench, worker(5), 1);
+    hear(&bench, worker(5), &hello);
+    pass_ms(&bench, 500);
+    hear(&bench, worker(5), &hello);
+    CU_ASSERT_EQUAL(bench.out.count, 0);
+    pass_ms(&bench, 700);
+    join(&bench, worker(5), 1);
+    tick(&bench);
+    CU_ASSERT_EQUAL(view_of(&bench)->worker_count, 2);
+    CU_ASSERT_EQUAL(lanes_of(&bench, worker(5)), 2);
+    struct message beat = from_member(&bench, MSG_BEAT); /* the other was cut off alone */
+    CU_ASSERT_PTR_NOT_NULL(strstr(refuse(&bench, second, &beat), "no member of it any more"));
+    close_bench(&bench);
+}
+
+static void test_coordinator_gives_a_rank_at_once_when_its_holder_has_ended(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    bench.settings.job.steps = 100;
+    join_all(&bench);
+    kill_member(&bench, second);
+    join(&bench, worker(5), 1);
+    tick(&bench);
+    CU_ASSERT_EQUAL(view_of(&bench)->worker_count, 2);
     close_bench(&bench);
 }
 
@@ -176,12 +150,12 @@ static void test_coordinator_refuses_blocks_of_another_size(void)
     struct layout *other = NULL;
     struct message hello;
     open_bench(&bench);
-    CU_ASSERT_EQUAL_FATAL(layout_create(&tensor, 1, 16, &other, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(layout_create(&tensor, 1, 32, &other, NULL), 0);
     hello = hello_of(&bench, first, 0);
     hello.hello.layout = other;
     CU_ASSERT_PTR_NOT_NULL(
         strstr(refuse(&bench, first, &hello),
-               "its exchange.block_bytes is 16, the coordinator's 4096"));
+               "its exchange.block_bytes is 32, the coordinator's 16"));
     layout_destroy(other);
     close_bench(&bench);
 }
@@ -193,7 +167,7 @@ static void test_coordinator_refuses_another_model(void)
     struct layout *other = NULL;
     struct message hello;
     open_bench(&bench);
-    CU_ASSERT_EQUAL_FATAL(layout_create(&tensor, 1, 4096, &other, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(layout_create(&tensor, 1, 16, &other, NULL), 0);
     join(&bench, first, 0);
     hello = hello_of(&bench, second, 1);
     hello.hello.layout = other;
@@ -206,7 +180,7 @@ static void test_coordinator_forgets_the_model_of_a_worker_that_it_refuses(void)
 {
     struct bench bench;
     open_bench(&bench);
-    struct message hello = hello_of(&bench, second, 7); /* there is no rank 7 */
+    struct message hello = hello_of(&bench, second, WORKERS_MAX); /* there is no such rank */
     hello.hello.train_count = 99;
     refuse(&bench, second, &hello);
     join_all(&bench);
@@ -234,31 +208,16 @@ static void test_coordinator_sends_the_view_again_to_who_asks_again(void)
 static void lane_done(struct bench *bench, struct address who, enum message_kind kind,
                       uint32_t lane, double loss)
 {
-    struct message msg = {.kind = kind, .run = run};
+    struct message msg = from_member(bench, kind);
     msg.lane = (struct lane_result){.step = kind == MSG_EVAL_DONE, .lane = lane, .loss_sum = loss,
-                                    .correct_count = 1, .sample_count = 2};
-    hear(bench, who, &msg);
-}
-
-static void digest_at(struct bench *bench, struct address who, uint64_t step, const char *hex)
-{
-    struct message msg = {.kind = MSG_WEIGHTS_DIGEST, .run = run, .digest = {.step = step}};
-    snprintf(msg.digest.hex, sizeof(msg.digest.hex), "%s", hex);
+                                    .correct_count = 1, .sample_count = 2,
+                                    .compute_us = 10000};
     hear(bench, who, &msg);
 }
 
 static void digest(struct bench *bench, struct address who, const char *hex)
 {
     digest_at(bench, who, 1, hex);
-}
-
-static void finish_checkpoint_at(struct bench *bench, uint64_t step, int code)
-{
-    struct message msg = {.kind = MSG_CHECKPOINT_DONE, .run = run};
-    msg.outcome.step = step;
-    msg.outcome.code = code;
-    snprintf(msg.outcome.text, sizeof(msg.outcome.text), "the disk is full");
-    hear(bench, store, &msg);
 }
 
 static void finish_checkpoint(struct bench *bench, int code)
@@ -296,16 +255,6 @@ static void test_coordinator_finishes_when_everything_is_in(void)
     close_bench(&bench);
 }
 
-static void check_failed(struct bench *bench, const char *expected)
-{
-    struct progress now = progress(bench);
-    CU_ASSERT_EQUAL(now.phase, PHASE_FAILED);
-    CU_ASSERT_PTR_NOT_NULL(strstr(now.error, expected));
-    if (strstr(now.error, expected) == NULL)
-        printf("\n    found: %s\n", now.error);
-    close_bench(bench);
-}
-
 static void test_coordinator_fails_when_weights_differ(void)
 {
     struct bench bench;
@@ -317,13 +266,20 @@ static void test_coordinator_fails_when_weights_differ(void)
     check_failed(&bench, "worker 1 (pid 32 on host here) ended with other weights");
 }
 
-static void test_coordinator_fails_when_the_checkpoint_does(void)
+static void test_coordinator_fails_when_only_the_last_checkpoint_does_again_and_again(void)
 {
     struct bench bench;
     open_bench(&bench);
+    bench.settings.job.steps = 2;
     join_all(&bench);
-    finish_checkpoint(&bench, ERR_IO);
-    check_failed(&bench, "checkpoint of step 1: the disk is full");
+    for (int i = 0; i < 5; i++)
+        finish_checkpoint_at(&bench, 1, ERR_IO); /* the job goes on without */
+    CU_ASSERT_EQUAL(progress(&bench).failed_checkpoint_count, 5);
+    finish_checkpoint_at(&bench, 2, ERR_IO);
+    finish_checkpoint_at(&bench, 2, ERR_IO);
+    CU_ASSERT(!coordinator_is_over(bench.coordinator));
+    finish_checkpoint_at(&bench, 2, ERR_IO);
+    check_failed(&bench, "checkpoint of step 2: the disk is full");
 }
 
 static void test_coordinator_fails_when_a_loss_is_not_finite(void)
@@ -332,53 +288,96 @@ static void test_coordinator_fails_when_a_loss_is_not_finite(void)
     open_bench(&bench);
     join_all(&bench);
     lane_done(&bench, second, MSG_LANE_DONE, 3, NAN);
+    tick(&bench); /* a shard may know more */
+    CU_ASSERT(!coordinator_is_over(bench.coordinator));
+    pass_ms(&bench, 500);
     check_failed(&bench, "the loss of step 0, lane 3 is not a finite number (worker 1");
 }
 
-static void test_coordinator_ignores_a_lane_from_who_has_it_not(void)
+static void test_coordinator_says_all_that_is_known_of_a_gradient_that_is_not_finite(void)
+{
+    for (int order = 0; order < 2; order++) {
+        struct bench bench;
+        open_bench(&bench);
+        join_all(&bench);
+        struct message alarm = from_member(&bench, MSG_ALARM);
+        alarm.outcome.code = ERR_INPUT;
+        snprintf(alarm.outcome.text, sizeof(alarm.outcome.text), "a gradient of w is none");
+        if (order == 0)
+            hear(&bench, shard, &alarm);
+        lane_done(&bench, second, MSG_LANE_DONE, 3, NAN);
+        if (order == 1)
+            hear(&bench, shard, &alarm);
+        tick(&bench);
+        check_failed(&bench, "a gradient of w is none; the loss of step 0, lane 3 is not a finite");
+    }
+}
+
+static void test_coordinator_counts_a_step_that_is_left_out(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    bench.settings.job.on_nonfinite = NONFINITE_SKIP;
+    join_all(&bench);
+    struct message msg = from_member(&bench, MSG_LANE_DONE);
+    msg.lane = (struct lane_result){.lane = 3, .loss_sum = NAN, .sample_count = 2,
+                                    .is_void = true};
+    hear(&bench, second, &msg);
+    for (uint32_t lane = 0; lane < 3; lane++)
+        lane_done(&bench, first, MSG_LANE_DONE, lane, 1.0);
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_EVALUATING);
+    CU_ASSERT_EQUAL(progress(&bench).skipped_count, 1);
+    msg.kind = MSG_EVAL_DONE; /* but weights that have no loss are of no use */
+    msg.lane.step = 1;
+    hear(&bench, second, &msg);
+    pass_ms(&bench, 500);
+    check_failed(&bench, "is not a finite number");
+}
+
+static void test_coordinator_takes_a_lane_of_any_worker(void)
 {
     struct bench bench;
     open_bench(&bench);
     join_all(&bench);
-    for (uint32_t lane = 0; lane < 5; lane++) /* there is no lane 4 */
-        lane_done(&bench, first, MSG_LANE_DONE, lane, 1.0);
     for (int i = 0; i < 4; i++) /* one lane, however often */
         lane_done(&bench, second, MSG_LANE_DONE, 2, 1.0);
+    for (uint32_t lane = 0; lane < 3; lane++)
+        lane_done(&bench, first, MSG_LANE_DONE, lane, 1.0);
+    lane_done(&bench, first, MSG_LANE_DONE, 4, 1.0); /* there is none */
+    lane_done(&bench, shard, MSG_LANE_DONE, 3, 1.0);
     CU_ASSERT_EQUAL(progress(&bench).step, 0);
-    lane_done(&bench, second, MSG_LANE_DONE, 3, 1.0);
+    lane_done(&bench, first, MSG_LANE_DONE, 3, 1.0); /* the second one's, but done is done */
     CU_ASSERT_EQUAL(progress(&bench).step, 1);
     close_bench(&bench);
+}
+
+/* Its shard tells this version. */
+static void pass_with(struct bench *bench, uint64_t ms, uint64_t shard_step)
+{
+    actor_of(bench, shard)->beat.step = shard_step;
+    pass_ms(bench, ms);
+}
+
+/* Time is over, and the last checkpoint was waited for in vain. */
+static void check_given_up(struct bench *bench, const char *expected)
+{
+    CU_ASSERT(!coordinator_is_over(bench->coordinator));
+    CU_ASSERT_PTR_NOT_NULL(was_said(bench, shard, MSG_CHECKPOINT_ASK));
+    pass_ms(bench, 5100);
+    check_failed(bench, expected);
 }
 
 static void test_coordinator_fails_when_a_lane_never_comes(void)
 {
     struct bench bench;
-    struct message beat = {.kind = MSG_BEAT, .run = run};
     open_bench(&bench);
     join_all(&bench);
     lane_done(&bench, first, MSG_LANE_DONE, 0, 1.0);
-    for (int i = 0; i < 5; i++) {
-        bench.now_ms += 1000;
-        hear(&bench, first, &beat);
-        hear(&bench, second, &beat);
-        hear(&bench, shard, &beat);
-        hear(&bench, (struct address){0}, NULL);
+    for (int i = 0; i < 41; i++) { /* what is said again is no news */
+        pass_ms(&bench, 100);
+        lane_done(&bench, first, MSG_LANE_DONE, 0, 1.0);
     }
-    check_failed(&bench, "waited 4 s (cluster.answer_s) for lane 1 of worker 0");
-}
-
-static void pass_seconds(struct bench *bench, int seconds, uint64_t shard_step)
-{
-    struct message beat = {.kind = MSG_BEAT, .run = run};
-    for (int i = 0; i < seconds; i++) {
-        bench->now_ms += 1000;
-        beat.beat = (struct beat){0};
-        hear(bench, first, &beat);
-        hear(bench, second, &beat);
-        beat.beat = (struct beat){.block_count = 1, .step = shard_step};
-        hear(bench, shard, &beat);
-        hear(bench, (struct address){0}, NULL);
-    }
+    check_given_up(&bench, "waited 4 s (cluster.answer_s) for lane 1 of worker 0");
 }
 
 static void test_coordinator_names_the_shard_that_is_behind_all_lanes(void)
@@ -388,9 +387,9 @@ static void test_coordinator_names_the_shard_that_is_behind_all_lanes(void)
     bench.settings.job.steps = 5;
     join_all(&bench);
     run_lanes(&bench);
-    pass_seconds(&bench, 5, 0);
-    check_failed(&bench, "step 1 has waited 4 s (cluster.answer_s) for server 0 shard 0 (pid 30 on "
-                         "host here), whose weights are still those of step 0");
+    pass_with(&bench, 4100, 0);
+    check_given_up(&bench, "step 1 has waited 4 s (cluster.answer_s) for server 0 shard 0 (pid 30 "
+                           "on host here), whose weights are still those of step 0");
 }
 
 static void test_coordinator_says_what_is_missing_at_the_end(void)
@@ -400,9 +399,8 @@ static void test_coordinator_says_what_is_missing_at_the_end(void)
     join_all(&bench);
     run_lanes(&bench);
     digest(&bench, first, "d1");
-    pass_seconds(&bench, 5, 1);
-    check_failed(&bench, "evaluation done, digests of the weights from 1 workers, last checkpoint "
-                         "missing");
+    pass_with(&bench, 4100, 1);
+    check_given_up(&bench, "evaluation done, digests of the weights, last checkpoint missing");
 }
 
 static void test_coordinator_counts_a_lane_once_however_often_it_comes(void)
@@ -495,14 +493,106 @@ static void test_coordinator_stops_at_once_while_it_waits(void)
     close_bench(&bench);
 }
 
-static void test_coordinator_refuses_who_comes_after_the_view(void)
+static void test_coordinator_gives_lanes_to_a_worker_that_comes_late(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    bench.settings.job.steps = 100;
+    join_all(&bench);
+    join(&bench, worker(2), -1);
+    CU_ASSERT(has(&bench, worker(2), MSG_VIEW)); /* of those before it */
+    tick(&bench);
+    CU_ASSERT(has(&bench, first, MSG_VIEW) && has(&bench, worker(2), MSG_VIEW));
+    CU_ASSERT_EQUAL(view_of(&bench)->number, 2);
+    CU_ASSERT_EQUAL(view_of(&bench)->worker_count, 3);
+    CU_ASSERT(lanes_of(&bench, worker(2)) > 0);
+    close_bench(&bench);
+}
+
+static void test_coordinator_waits_for_the_ranks_of_the_job_beside_others(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    join(&bench, shard, 0);
+    join(&bench, worker(7), 7);
+    join(&bench, second, 1);
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_WAITING);
+    join(&bench, first, 0);
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_TRAINING);
+    CU_ASSERT_EQUAL(view_of(&bench)->worker_count, 3);
+    CU_ASSERT(lanes_of(&bench, worker(7)) > 0);
+    close_bench(&bench);
+}
+
+static void test_coordinator_begins_when_one_that_was_silent_is_back(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    bench.settings.cluster.wait_s = 100;
+    join(&bench, first, 0);
+    join(&bench, shard, 0);
+    silence(&bench, first);
+    pass_ms(&bench, 3500);
+    join(&bench, second, 1);
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_WAITING);
+    actor_of(&bench, first)->is_alive = true;
+    pass_ms(&bench, 100);
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_TRAINING);
+    close_bench(&bench);
+}
+
+static void test_coordinator_says_who_has_not_come(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    join(&bench, second, 1);
+    pass_ms(&bench, 5000);
+    check_failed(&bench, "waited 5 s (cluster.wait_s) and have 0 of 1 servers (missing rank 0), "
+                         "1 of 2 workers (missing rank 0)");
+}
+
+static void test_coordinator_needs_digests_of_those_who_have_lanes_now(void)
 {
     struct bench bench;
     open_bench(&bench);
     join_all(&bench);
-    struct message hello = hello_of(&bench, (struct address){PARTY_WORKER, 50}, 0);
-    CU_ASSERT_PTR_NOT_NULL(strstr(refuse(&bench, (struct address){PARTY_WORKER, 50}, &hello),
-                                  "the run has begun; all its places are taken"));
+    run_lanes(&bench);
+    digest(&bench, first, "d1");
+    finish_checkpoint(&bench, 0);
+    CU_ASSERT(!coordinator_is_over(bench.coordinator));
+    kill_member(&bench, second); /* its lanes are the first one's then */
+    pass_ms(&bench, 100);
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_FINISHED);
+    close_bench(&bench);
+    open_bench(&bench);
+    join_all(&bench);
+    run_lanes(&bench);
+    digest(&bench, first, "d1");
+    join(&bench, worker(2), 2);
+    tick(&bench);
+    digest(&bench, second, "d1");
+    finish_checkpoint(&bench, 0);
+    CU_ASSERT(!coordinator_is_over(bench.coordinator));
+    digest(&bench, worker(2), "d1");
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_FINISHED);
+    close_bench(&bench);
+}
+
+static void test_coordinator_asks_again_for_the_last_checkpoint(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    bench.settings.cluster.answer_s = 60;
+    join_all(&bench);
+    run_lanes(&bench);
+    digest(&bench, first, "d1");
+    digest(&bench, second, "d1");
+    pass_with(&bench, 9900, 1);
+    CU_ASSERT_PTR_NULL(was_said(&bench, shard, MSG_CHECKPOINT_ASK));
+    pass_with(&bench, 200, 1);
+    CU_ASSERT_EQUAL(asked_step(&bench, shard), 1);
+    finish_checkpoint(&bench, 0);
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_FINISHED);
     close_bench(&bench);
 }
 
@@ -547,24 +637,23 @@ static void test_coordinator_echoes_a_beat(void)
     struct message beat = {.kind = MSG_BEAT, .run = run};
     open_bench(&bench);
     join(&bench, first, 0);
+    beat.beat.sent_ms = 123;
     hear(&bench, first, &beat);
-    CU_ASSERT(has(&bench, first, MSG_BEAT));
+    CU_ASSERT_FATAL(has(&bench, first, MSG_BEAT));
+    CU_ASSERT_EQUAL(bench.out.items[0].msg.beat.sent_ms, 123);
     close_bench(&bench);
 }
 
 static void test_coordinator_does_not_blame_a_shard_without_blocks(void)
 {
     struct bench bench;
-    struct message beat = {.kind = MSG_BEAT, .run = run};
     open_bench(&bench);
     bench.settings.job.steps = 5;
-    bench.settings.cluster.silence_s = 100;
     join_all(&bench);
     run_lanes(&bench);
-    hear(&bench, shard, &beat);
-    bench.now_ms += 4000;
-    hear(&bench, (struct address){0}, NULL);
-    check_failed(&bench, "step 1 has waited 4 s (cluster.answer_s) for lane 0 of worker 0");
+    actor_of(&bench, shard)->beat.block_count = 0;
+    pass_ms(&bench, 4100);
+    check_given_up(&bench, "step 1 has waited 4 s (cluster.answer_s) for lane 0 of worker 0");
 }
 
 static void test_coordinator_fails_when_a_member_leaves(void)
@@ -578,7 +667,7 @@ static void test_coordinator_fails_when_a_member_leaves(void)
     check_failed(&bench, "server 0 shard 0 (pid 30 on host here) gave up: its disk is gone");
 }
 
-static void test_coordinator_stops_the_job_when_a_member_is_asked_to_stop(void)
+static void test_coordinator_stops_the_job_when_all_of_a_role_are_asked_to_stop(void)
 {
     struct bench bench;
     struct message bye = {.kind = MSG_BYE, .run = run};
@@ -587,10 +676,76 @@ static void test_coordinator_stops_the_job_when_a_member_is_asked_to_stop(void)
     join_all(&bench);
     bye.outcome.code = ERR_STOPPED;
     hear(&bench, second, &bye);
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_TRAINING);
+    hear(&bench, second, &bye); /* again: it is not the last one */
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_TRAINING);
+    hear(&bench, first, &bye);
     CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_STOPPING);
     CU_ASSERT(has(&bench, shard, MSG_CHECKPOINT_ASK));
     hear(&bench, shard, &bye); /* and again, from another */
     CU_ASSERT_EQUAL(bench.out.count, 0);
+    pass_ms(&bench, 2000); /* nobody goes before the checkpoint is written */
+    CU_ASSERT_PTR_NULL(was_said(&bench, second, MSG_FINISH));
+    finish_checkpoint_at(&bench, asked_step(&bench, shard), 0);
+    CU_ASSERT_PTR_NOT_NULL(was_said(&bench, second, MSG_FINISH));
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_STOPPED);
+    close_bench(&bench);
+}
+
+static void test_coordinator_lets_a_worker_go_that_is_asked_to_stop(void)
+{
+    struct bench bench;
+    struct message bye = {.kind = MSG_BYE, .run = run};
+    open_bench(&bench);
+    bench.settings.job.steps = 100;
+    join_all(&bench);
+    bye.outcome.code = ERR_STOPPED;
+    hear(&bench, second, &bye);
+    pass_ms(&bench, 100);
+    CU_ASSERT_EQUAL(lanes_of(&bench, first), 4);
+    CU_ASSERT_PTR_NULL(was_said(&bench, second, MSG_FINISH));
+    pass_ms(&bench, 1000);
+    CU_ASSERT_PTR_NOT_NULL(was_said(&bench, second, MSG_FINISH));
+    CU_ASSERT_EQUAL(view_of(&bench)->worker_count, 1);
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_TRAINING);
+    close_bench(&bench);
+}
+
+static void test_coordinator_gives_up_when_too_few_are_left(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    bench.settings.job.steps = 100;
+    join_all(&bench);
+    actor_of(&bench, shard)->beat.step = 7;
+    kill_member(&bench, first);
+    kill_member(&bench, second);
+    pass_ms(&bench, 5900);
+    CU_ASSERT_PTR_NULL(was_said(&bench, shard, MSG_CHECKPOINT_ASK));
+    CU_ASSERT_PTR_NOT_NULL(strstr(progress(&bench).trouble, "too few processes to go on"));
+    pass_ms(&bench, 300);
+    CU_ASSERT_EQUAL(asked_step(&bench, shard), 7);
+    CU_ASSERT(!coordinator_is_over(bench.coordinator));
+    finish_checkpoint_at(&bench, 7, 0);
+    check_failed(&bench, "too few processes to go on: 1 of 1 servers, 0 of 2 workers (missing "
+                         "ranks 0 1), for 6 s (cluster.give_up_s)");
+}
+
+static void test_coordinator_goes_on_when_workers_come_in_time(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    bench.settings.job.steps = 100;
+    join_all(&bench);
+    kill_member(&bench, first);
+    kill_member(&bench, second);
+    pass_ms(&bench, 5000);
+    CU_ASSERT_EQUAL(owner_of(&bench, 0), 0);
+    join(&bench, worker(5), -1);
+    pass_ms(&bench, 3000);
+    CU_ASSERT_EQUAL(lanes_of(&bench, worker(5)), 4);
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_TRAINING);
+    CU_ASSERT_PTR_NULL(was_said(&bench, shard, MSG_CHECKPOINT_ASK));
     close_bench(&bench);
 }
 
@@ -621,35 +776,49 @@ static void test_coordinator_stops_with_a_checkpoint_ahead(void)
     close_bench(&bench);
 }
 
-#define TESTS(X)                                              \
-    X(test_coordinator_makes_the_view_when_all_are_there)     \
-    X(test_coordinator_refuses_who_does_not_fit)              \
-    X(test_coordinator_finishes_when_everything_is_in)        \
-    X(test_coordinator_fails_when_weights_differ)             \
-    X(test_coordinator_fails_when_the_checkpoint_does)        \
-    X(test_coordinator_fails_when_a_loss_is_not_finite)       \
-    X(test_coordinator_ignores_a_lane_from_who_has_it_not)    \
-    X(test_coordinator_fails_when_a_lane_never_comes)         \
-    X(test_coordinator_fails_when_a_member_leaves)            \
-    X(test_coordinator_refuses_a_server_with_other_shards) \
-    X(test_coordinator_refuses_blocks_of_another_size) \
-    X(test_coordinator_refuses_another_model) \
-    X(test_coordinator_forgets_the_model_of_a_worker_that_it_refuses) \
-    X(test_coordinator_sends_the_view_again_to_who_asks_again) \
-    X(test_coordinator_names_the_shard_that_is_behind_all_lanes) \
-    X(test_coordinator_says_what_is_missing_at_the_end) \
-    X(test_coordinator_counts_a_lane_once_however_often_it_comes) \
-    X(test_coordinator_takes_digests_from_workers_only) \
-    X(test_coordinator_waits_for_the_evaluation) \
-    X(test_coordinator_hears_its_own_store_only) \
-    X(test_coordinator_stopped_near_the_end_finishes) \
-    X(test_coordinator_stops_at_once_while_it_waits) \
-    X(test_coordinator_refuses_who_comes_after_the_view) \
-    X(test_coordinator_fails_when_the_checkpoint_is_past_the_end) \
-    X(test_coordinator_counts_only_the_last_checkpoint_and_digest) \
-    X(test_coordinator_echoes_a_beat) \
-    X(test_coordinator_does_not_blame_a_shard_without_blocks) \
-    X(test_coordinator_stops_the_job_when_a_member_is_asked_to_stop) \
+#define TESTS(X)                                                                    \
+    X(test_coordinator_makes_the_view_when_all_are_there)                           \
+    X(test_coordinator_refuses_who_does_not_fit)                                    \
+    X(test_coordinator_refuses_a_rank_whose_holder_answers)                         \
+    X(test_coordinator_forgets_a_claim_that_was_given_up)                           \
+    X(test_coordinator_gives_a_rank_to_who_was_started_again)                       \
+    X(test_coordinator_gives_a_rank_at_once_when_its_holder_has_ended)              \
+    X(test_coordinator_refuses_a_server_with_other_shards)                          \
+    X(test_coordinator_refuses_blocks_of_another_size)                              \
+    X(test_coordinator_refuses_another_model)                                       \
+    X(test_coordinator_forgets_the_model_of_a_worker_that_it_refuses)               \
+    X(test_coordinator_sends_the_view_again_to_who_asks_again)                      \
+    X(test_coordinator_finishes_when_everything_is_in)                              \
+    X(test_coordinator_fails_when_weights_differ)                                   \
+    X(test_coordinator_fails_when_only_the_last_checkpoint_does_again_and_again)    \
+    X(test_coordinator_fails_when_a_loss_is_not_finite)                             \
+    X(test_coordinator_says_all_that_is_known_of_a_gradient_that_is_not_finite)     \
+    X(test_coordinator_counts_a_step_that_is_left_out)                              \
+    X(test_coordinator_takes_a_lane_of_any_worker)                          \
+    X(test_coordinator_fails_when_a_lane_never_comes)                               \
+    X(test_coordinator_names_the_shard_that_is_behind_all_lanes)                    \
+    X(test_coordinator_says_what_is_missing_at_the_end)                             \
+    X(test_coordinator_counts_a_lane_once_however_often_it_comes)                   \
+    X(test_coordinator_takes_digests_from_workers_only)                             \
+    X(test_coordinator_waits_for_the_evaluation)                                    \
+    X(test_coordinator_hears_its_own_store_only)                                    \
+    X(test_coordinator_stopped_near_the_end_finishes)                               \
+    X(test_coordinator_stops_at_once_while_it_waits)                                \
+    X(test_coordinator_gives_lanes_to_a_worker_that_comes_late)                     \
+    X(test_coordinator_waits_for_the_ranks_of_the_job_beside_others)                \
+    X(test_coordinator_begins_when_one_that_was_silent_is_back)                     \
+    X(test_coordinator_says_who_has_not_come)                                       \
+    X(test_coordinator_needs_digests_of_those_who_have_lanes_now)                   \
+    X(test_coordinator_asks_again_for_the_last_checkpoint)                          \
+    X(test_coordinator_fails_when_the_checkpoint_is_past_the_end)                   \
+    X(test_coordinator_counts_only_the_last_checkpoint_and_digest)                  \
+    X(test_coordinator_echoes_a_beat)                                               \
+    X(test_coordinator_does_not_blame_a_shard_without_blocks)                       \
+    X(test_coordinator_fails_when_a_member_leaves)                                  \
+    X(test_coordinator_stops_the_job_when_all_of_a_role_are_asked_to_stop)          \
+    X(test_coordinator_lets_a_worker_go_that_is_asked_to_stop)                      \
+    X(test_coordinator_gives_up_when_too_few_are_left)                              \
+    X(test_coordinator_goes_on_when_workers_come_in_time)                           \
     X(test_coordinator_stops_with_a_checkpoint_ahead)
 
 UNIT_MAIN("coordinator", TESTS)

@@ -45,16 +45,20 @@ static void test_deadline_forgets_the_oldest_and_one_out_of_line(void)
     CU_ASSERT_EQUAL(deadline_ms(&deadline, 1e9, 200, 5000), 300);
 }
 
-static void test_deadline_mean_counts_what_is_far_out_for_some_medians_only(void)
+static void test_deadline_mean_leaves_the_longest_out(void)
 {
     struct deadline deadline = {0};
-    CU_ASSERT_EQUAL(deadline_mean(&deadline, 10.0), 0.0);
-    for (size_t i = 0; i < 3; i++)
-        deadline_note(&deadline, 100);
-    CU_ASSERT_DOUBLE_EQUAL(deadline_mean(&deadline, 10.0), 100.0, 1e-9);
+    CU_ASSERT_EQUAL(deadline_mean(&deadline), 0.0);
+    deadline_note(&deadline, 100);
     deadline_note(&deadline, 500);
-    CU_ASSERT_DOUBLE_EQUAL(deadline_mean(&deadline, 10.0), 200.0, 1e-9);
-    CU_ASSERT_DOUBLE_EQUAL(deadline_mean(&deadline, 2.0), 125.0, 1e-9);
+    CU_ASSERT_DOUBLE_EQUAL(deadline_mean(&deadline), 300.0, 1e-9);
+    deadline_note(&deadline, 100);
+    deadline_note(&deadline, 100);
+    CU_ASSERT_DOUBLE_EQUAL(deadline_mean(&deadline), 100.0, 1e-9);
+    for (size_t i = 0; i < 3; i++)
+        deadline_note(&deadline, 400);
+    deadline_note(&deadline, 9000);
+    CU_ASSERT_DOUBLE_EQUAL(deadline_mean(&deadline), 1500.0 / 6.0, 1e-9);
 }
 
 #define TESTS(X)                                              \
@@ -62,6 +66,6 @@ static void test_deadline_mean_counts_what_is_far_out_for_some_medians_only(void
     X(test_deadline_is_the_median_and_some_spreads)           \
     X(test_deadline_stays_within_floor_and_ceiling)           \
     X(test_deadline_forgets_the_oldest_and_one_out_of_line)   \
-    X(test_deadline_mean_counts_what_is_far_out_for_some_medians_only)
+    X(test_deadline_mean_leaves_the_longest_out)
 
 UNIT_MAIN("deadline", TESTS)

@@ -106,6 +106,11 @@ static void test_launch_reads_flags(void)
     CU_ASSERT_STRING_EQUAL(launch.resume, "r");
     CU_ASSERT_PTR_NULL(launch.log);
     CU_ASSERT_EQUAL(launch.rank, -1);
+    CU_ASSERT(!launch.is_fresh);
+    launch_release(&launch);
+    CU_ASSERT_EQUAL_FATAL(
+        parse(LAUNCH_COORDINATOR, WORDS("--bind=tcp://127.0.0.1:0", "--fresh"), &launch, &why), 0);
+    CU_ASSERT(launch.is_fresh);
     launch_release(&launch);
 }
 

@@ -45,7 +45,7 @@ struct props {
     struct layout *layout;
     struct shard_member shards[5];
     struct worker_member workers[7];
-    uint32_t *block_shard;
+    uint32_t *block_shard, *block_backup, *block_learner;
     uint32_t lane_worker[16];
     float floats[30];
     struct buffer payload;
@@ -88,20 +88,10 @@ static void draw_hello(uint64_t *state, struct props *props, struct hello *hello
     hello->layout = draw_below(state, 3) == 0 ? NULL : props->layout;
 }
 
-static void draw_view(uint64_t *state, struct props *props, struct view *view)
+static void draw_members(uint64_t *state, struct props *props, struct view *view)
 {
-    view->number = 1 + (uint32_t)draw_below(state, 1000);
-    view->step_count = draw_count(state);
-    view->start_step = view->step_count / 2;
-    view->train_count = draw_count(state);
-    view->test_count = draw_count(state);
-    view->is_restored = draw_below(state, 2) == 1;
-    view->store_incarnation = draw(state);
-    draw_text(state, view->store_endpoint, sizeof(view->store_endpoint));
     view->shard_count = 1 + draw_below(state, ARRAY_LEN(props->shards));
-    view->worker_count = 1 + draw_below(state, ARRAY_LEN(props->workers));
-    view->block_count = props->layout->block_count;
-    view->lane_count = (size_t)1 << draw_below(state, 5);
+    view->worker_count = draw_below(state, ARRAY_LEN(props->workers) + 1);
     for (size_t i = 0; i < view->shard_count; i++) {
         struct shard_member *shard = &props->shards[i];
         *shard = (struct shard_member){(uint32_t)draw_below(state, 9), 2, draw(state), ""};
@@ -109,20 +99,55 @@ static void draw_view(uint64_t *state, struct props *props, struct view *view)
     }
     for (size_t i = 0; i < view->worker_count; i++)
         props->workers[i] = (struct worker_member){(uint32_t)draw_below(state, 9), draw(state)};
-    for (size_t i = 0; i < view->block_count; i++)
-        props->block_shard[i] = (uint32_t)draw_below(state, view->shard_count);
-    for (size_t i = 0; i < view->lane_count; i++)
-        props->lane_worker[i] = (uint32_t)draw_below(state, view->worker_count);
     view->shards = props->shards;
     view->workers = props->workers;
+}
+
+/* Backup and learner are the next shards in turn, as far as there are more, or nobody. */
+static void draw_holders(uint64_t *state, struct props *props, struct view *view)
+{
+    view->block_count = props->layout->block_count;
+    for (size_t i = 0; i < view->block_count; i++) {
+        uint32_t count = (uint32_t)view->shard_count;
+        uint32_t primary = (uint32_t)draw_below(state, count);
+        uint64_t wants = draw_below(state, 4);
+        props->block_shard[i] = primary;
+        props->block_backup[i] = (wants & 1) != 0 && count > 1 ? (primary + 1) % count : NOBODY;
+        props->block_learner[i] = (wants & 2) != 0 && count > 2 ? (primary + 2) % count : NOBODY;
+    }
     view->block_shard = props->block_shard;
+    view->block_backup = draw_below(state, 3) == 0 ? NULL : props->block_backup;
+    view->block_learner = draw_below(state, 3) == 0 ? NULL : props->block_learner;
+}
+
+static void draw_view(uint64_t *state, struct props *props, struct view *view)
+{
+    view->number = 1 + (uint32_t)draw_below(state, 1000);
+    view->era = 1 + (uint32_t)draw_below(state, 1000);
+    view->step_count = draw_count(state);
+    view->start_step = view->step_count / 2;
+    view->train_count = draw_count(state);
+    view->test_count = draw_count(state);
+    view->is_restored = draw_below(state, 2) == 1;
+    view->store_incarnation = draw(state);
+    draw_text(state, view->store_endpoint, sizeof(view->store_endpoint));
+    draw_members(state, props, view);
+    draw_holders(state, props, view);
+    view->lane_count = (size_t)1 << draw_below(state, 5);
+    for (size_t i = 0; i < view->lane_count; i++) {
+        uint32_t worker = (uint32_t)draw_below(state, view->worker_count + 1);
+        props->lane_worker[i] = worker == view->worker_count ? NOBODY : worker;
+    }
     view->lane_worker = props->lane_worker;
     view->layout = draw_below(state, 2) == 0 ? NULL : props->layout;
 }
 
 static void draw_beat(uint64_t *state, struct beat *beat)
 {
-    *beat = (struct beat){.step = draw_count(state),
+    *beat = (struct beat){.sent_ms = draw_count(state),
+                          .step = draw_count(state),
+                          .version_sum = draw_count(state),
+                          .parked_bytes = draw_count(state),
                           .sample_count = draw_count(state),
                           .push_count = draw_count(state),
                           .block_count = draw_below(state, 1000),
@@ -132,6 +157,13 @@ static void draw_beat(uint64_t *state, struct beat *beat)
                           .rss_bytes = draw_count(state),
                           .peak_rss_bytes = draw_count(state),
                           .cpu_us = draw_count(state)};
+    for (size_t i = 0; i < BEAT_STALENESS; i++)
+        beat->staleness_count[i] = draw_count(state);
+    if (draw_below(state, 2) == 0)
+        return;
+    beat->lack_begin = (uint32_t)draw_below(state, LANES_MAX);
+    beat->lack_end = beat->lack_begin + 1 +
+                     (uint32_t)draw_below(state, LANES_MAX - beat->lack_begin);
 }
 
 static void draw_lane(uint64_t *state, struct lane_result *lane)
@@ -140,7 +172,8 @@ static void draw_lane(uint64_t *state, struct lane_result *lane)
                                  .lane = (uint32_t)draw_below(state, LANES_MAX),
                                  .loss_sum = (double)draw(state) / 1234.5,
                                  .sample_count = 1 + draw_below(state, 1000),
-                                 .compute_us = draw_count(state)};
+                                 .compute_us = draw_count(state),
+                                 .is_void = draw_below(state, 2) == 1};
     lane->correct_count = draw_below(state, lane->sample_count + 1);
 }
 
@@ -167,7 +200,8 @@ static void draw_message(uint64_t *state, enum message_kind kind, struct props *
     *msg = (struct message){.kind = kind,
                             .run = {draw(state) << 11, draw(state)},
                             .sender = draw(state) << 11 | 5,
-                            .view = (uint32_t)draw(state)};
+                            .view = (uint32_t)draw(state),
+                            .era = (uint32_t)draw(state)};
     const struct wire_kind *row = wire_kind_of(kind);
     switch (row->body) {
     case BODY_HELLO:
@@ -195,6 +229,10 @@ static void draw_message(uint64_t *state, enum message_kind kind, struct props *
     case BODY_KEY:
         draw_key(state, &msg->key);
         break;
+    case BODY_DRAIN:
+        msg->drain.is_server = draw_below(state, 2) == 1;
+        msg->drain.rank = (uint32_t)draw_below(state, WORKERS_MAX);
+        break;
     case BODY_NONE:
         break;
     }
@@ -208,8 +246,11 @@ static void draw_message(uint64_t *state, enum message_kind kind, struct props *
 static void props_create(uint64_t *state, struct props *props)
 {
     *props = (struct props){.layout = draw_layout(state)};
-    props->block_shard = calloc(props->layout->block_count, sizeof(*props->block_shard));
+    size_t count = props->layout->block_count;
+    props->block_shard = calloc(3 * count, sizeof(*props->block_shard));
     CU_ASSERT_FATAL(props->block_shard != NULL);
+    props->block_backup = props->block_shard + count;
+    props->block_learner = props->block_backup + count;
 }
 
 static void props_destroy(struct props *props)
@@ -240,9 +281,16 @@ static bool hellos_equal(const struct hello *a, const struct hello *b)
            a->test_count == b->test_count && layouts_equal(a->layout, b->layout);
 }
 
+static bool holders_equal(const uint32_t *a, const uint32_t *b, size_t block_count)
+{
+    if (a == NULL || b == NULL)
+        return a == b;
+    return memcmp(a, b, block_count * sizeof(*a)) == 0;
+}
+
 static bool views_equal(const struct view *a, const struct view *b)
 {
-    bool is_equal = a->number == b->number && a->start_step == b->start_step &&
+    bool is_equal = a->number == b->number && a->era == b->era && a->start_step == b->start_step &&
                     a->step_count == b->step_count && a->train_count == b->train_count &&
                     a->test_count == b->test_count && a->is_restored == b->is_restored &&
                     a->store_incarnation == b->store_incarnation &&
@@ -258,7 +306,9 @@ static bool views_equal(const struct view *a, const struct view *b)
         is_equal = a->workers[i].rank == b->workers[i].rank &&
                    a->workers[i].incarnation == b->workers[i].incarnation;
     return is_equal &&
-           memcmp(a->block_shard, b->block_shard, a->block_count * sizeof(uint32_t)) == 0 &&
+           holders_equal(a->block_shard, b->block_shard, a->block_count) &&
+           holders_equal(a->block_backup, b->block_backup, a->block_count) &&
+           holders_equal(a->block_learner, b->block_learner, a->block_count) &&
            memcmp(a->lane_worker, b->lane_worker, a->lane_count * sizeof(uint32_t)) == 0 &&
            layouts_equal(a->layout, b->layout);
 }
@@ -267,7 +317,7 @@ static bool lanes_equal(const struct lane_result *a, const struct lane_result *b
 {
     return a->step == b->step && a->lane == b->lane && a->loss_sum == b->loss_sum &&
            a->correct_count == b->correct_count && a->sample_count == b->sample_count &&
-           a->compute_us == b->compute_us;
+           a->compute_us == b->compute_us && a->is_void == b->is_void;
 }
 
 static bool bodies_equal(const struct message *a, const struct message *b)
@@ -292,6 +342,8 @@ static bool bodies_equal(const struct message *a, const struct message *b)
     case BODY_KEY:
         return a->key.step == b->key.step && a->key.block == b->key.block &&
                a->key.lane_begin == b->key.lane_begin && a->key.lane_end == b->key.lane_end;
+    case BODY_DRAIN:
+        return a->drain.is_server == b->drain.is_server && a->drain.rank == b->drain.rank;
     case BODY_NONE:
         return true;
     }
@@ -301,7 +353,7 @@ static bool bodies_equal(const struct message *a, const struct message *b)
 static bool messages_equal(const struct message *a, const struct message *b)
 {
     return a->kind == b->kind && run_equal(a->run, b->run) && a->sender == b->sender &&
-           a->view == b->view && a->payload == b->payload && bodies_equal(a, b);
+           a->view == b->view && a->era == b->era && a->payload == b->payload && bodies_equal(a, b);
 }
 
 /* Calls visit with a drawn message of each kind and its header, ROUND_COUNT times. */
@@ -313,7 +365,7 @@ static void each_message(void (*visit)(const struct message *msg, const unsigned
     CU_ASSERT_FATAL(arena_create(100, ARENA_BYTES, &out) == 0);
     CU_ASSERT_FATAL(arena_create(100, ARENA_BYTES, &in) == 0);
     for (int round = 0; round < ROUND_COUNT; round++) {
-        for (int kind = MSG_HELLO; kind <= MSG_BLOCK_KEPT; kind++) {
+        for (int kind = MSG_HELLO; kind <= MSG_PULL_OLD; kind++) {
             struct props props;
             struct message msg;
             const void *bytes = NULL;
@@ -418,7 +470,8 @@ static void test_message_of_a_local_kind_cannot_be_packed(void)
     const void *bytes;
     size_t size;
     CU_ASSERT_FATAL(arena_create(100, ARENA_BYTES, &arena) == 0);
-    const int kinds[] = {MSG_NONE, MSG_BLOCK_KEPT + 1, MSG_TRAIN_LANE, MSG_EVAL_LANE, MSG_LEAF, -1};
+    const int kinds[] = {MSG_NONE, MSG_PULL_OLD + 1, MSG_TRAIN_LANE, MSG_EVAL_LANE, MSG_LEAF,
+                         MSG_LEAF_VOID, MSG_DROP_LANES, MSG_LANE_DROPPED, MSG_GONE, -1};
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
         struct message msg = {.kind = (enum message_kind)kinds[i]};
         CU_ASSERT(message_pack(&msg, arena, &bytes, &size) == ERR_INPUT);
@@ -431,7 +484,7 @@ static void test_message_has_its_payload_or_is_refused(void)
     uint64_t state = 5;
     struct arena *arena = NULL;
     CU_ASSERT_FATAL(arena_create(100, ARENA_BYTES, &arena) == 0);
-    for (int kind = MSG_HELLO; kind <= MSG_BLOCK_KEPT; kind++) {
+    for (int kind = MSG_HELLO; kind <= MSG_PULL_OLD; kind++) {
         struct props props;
         struct message msg, back;
         struct err_msg why = {0};
@@ -462,7 +515,7 @@ static void check_other_kinds(const struct message *msg, const unsigned char *by
     CU_ASSERT_FATAL(changed != NULL);
     memcpy(changed, bytes, size);
     CU_ASSERT_FATAL(bytes[0] == 0x08 && bytes[1] == msg->kind); /* the first field */
-    for (int kind = MSG_NONE; kind <= MSG_BLOCK_KEPT + 1; kind++) {
+    for (int kind = MSG_NONE; kind <= MSG_PULL_OLD + 1; kind++) {
         const struct wire_kind *row = wire_kind_of((enum message_kind)kind);
         changed[1] = (unsigned char)kind;
         if (row != NULL && row->body == wire_kind_of(msg->kind)->body)
@@ -480,22 +533,121 @@ static void test_message_is_refused_when_its_body_is_of_another_kind(void)
 
 static void test_message_is_refused_when_a_text_does_not_fit(void)
 {
-    /* kind: hello; body: host, of 64 bytes; wire: 1 */
+    /* kind: hello; body: host, of 64 bytes; wire: 2 */
     unsigned char bytes[72] = {0x08, 0x01, 0x3a, 66, 0x2a, 64};
     struct arena *arena = NULL;
     struct err_msg why = {0};
     CU_ASSERT_FATAL(arena_create(100, ARENA_BYTES, &arena) == 0);
     memset(bytes + 6, 'h', 64);
     bytes[70] = 0x78;
-    bytes[71] = 1;
+    bytes[71] = 2;
     CU_ASSERT(unpack_exact(bytes, sizeof(bytes), NULL, arena, &why) == ERR_PROTO);
     CU_ASSERT_STRING_EQUAL(why.text, "hello: host has 64 bytes; at most 63 are possible");
     bytes[3] = 65;
     bytes[5] = 63;
     bytes[69] = 0x78;
-    bytes[70] = 1;
+    bytes[70] = 2;
     CU_ASSERT(unpack_exact(bytes, sizeof(bytes) - 1, NULL, arena, &why) == 0);
     arena_destroy(arena);
+}
+
+static void test_message_of_another_wire_version_is_refused_by_number(void)
+{
+    const unsigned char bytes[] = {0x08, MSG_STATUS_ASK, 0x78, 1};
+    struct arena *arena = NULL;
+    struct err_msg why = {0};
+    CU_ASSERT_FATAL(arena_create(100, ARENA_BYTES, &arena) == 0);
+    CU_ASSERT(unpack_exact(bytes, sizeof(bytes), NULL, arena, &why) == ERR_PROTO);
+    CU_ASSERT_STRING_EQUAL(why.text, "wire version 1; expected 2");
+    arena_destroy(arena);
+}
+
+/* A view of three blocks on three shards, as bytes, with these backups and learners. */
+static int view_with(const char *backups, const char *learners, struct err_msg *why)
+{
+    unsigned char bytes[100] = {0x08, MSG_VIEW, 0x4a, 0};
+    size_t size = 4;
+    const char *const fields[] = {"\x08\x01",         /* number: 1 */
+                                  "\x4a\x02\x10\x01", /* shards: three, of shard_idx 1 */
+                                  "\x4a\x02\x10\x01", "\x4a\x02\x10\x01",
+                                  "\x5a\x03\x01\x01\x01",         /* block_shard: 1, 1, 1 */
+                                  "\x62\x05\xff\xff\xff\xff\x0f", /* lane_worker: nobody */
+                                  "\x70\x01",                     /* era: 1 */
+                                  backups, learners};
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+        memcpy(bytes + size, fields[i], strlen(fields[i]));
+        size += strlen(fields[i]);
+    }
+    bytes[3] = (unsigned char)(size - 4);
+    bytes[size++] = 0x78;
+    bytes[size++] = 2;
+    struct arena *arena = NULL;
+    CU_ASSERT_FATAL(arena_create(100, ARENA_BYTES, &arena) == 0);
+    *why = (struct err_msg){0};
+    int err = unpack_exact(bytes, size, NULL, arena, why);
+    arena_destroy(arena);
+    return err;
+}
+
+static void test_message_refuses_a_view_with_too_few_backups_or_learners(void)
+{
+    struct err_msg why;
+    CU_ASSERT(view_with("", "", &why) == 0);
+    CU_ASSERT(view_with("\x7a\x03\x02\x02\x02", "", &why) == 0);
+    CU_ASSERT(view_with("", "\x82\x01\x03\x02\x02\x02", &why) == 0);
+    CU_ASSERT(view_with("\x7a\x02\x02\x02", "", &why) == ERR_PROTO);
+    CU_ASSERT_STRING_EQUAL(why.text, "view: 2 backups and 0 learners; expected 0 or 3");
+    CU_ASSERT(view_with("\x7a\x04\x02\x02\x02\x02", "", &why) == ERR_PROTO);
+    CU_ASSERT(view_with("", "\x82\x01\x01\x02", &why) == ERR_PROTO);
+    CU_ASSERT_STRING_EQUAL(why.text, "view: 0 backups and 1 learners; expected 0 or 3");
+    CU_ASSERT(view_with("\x7a\x03\x02\x01\x02", "", &why) == ERR_PROTO);
+    CU_ASSERT_STRING_EQUAL(why.text, "view: backup of block 1 is shard 1, its primary too");
+}
+
+static void test_message_refuses_a_beat_with_too_few_counts_of_staleness(void)
+{
+    /* kind: beat; body: staleness_count, of seven; wire: 2 */
+    unsigned char bytes[15] = {0x08, MSG_BEAT, 0x52, 9, 0x7a, 7};
+    struct arena *arena = NULL;
+    struct err_msg why = {0};
+    CU_ASSERT_FATAL(arena_create(100, ARENA_BYTES, &arena) == 0);
+    bytes[13] = 0x78;
+    bytes[14] = 2;
+    CU_ASSERT(unpack_exact(bytes, 15, NULL, arena, &why) == ERR_PROTO);
+    CU_ASSERT_STRING_EQUAL(why.text, "beat: 7 counts of staleness; expected 0 or 8");
+    const unsigned char none[] = {0x08, MSG_BEAT, 0x52, 0, 0x78, 2};
+    struct message back;
+    CU_ASSERT_FATAL(message_unpack(none, sizeof(none), NULL, arena, &back, NULL) == 0);
+    CU_ASSERT(back.beat.staleness_count[BEAT_STALENESS - 1] == 0);
+    arena_destroy(arena);
+}
+
+static void test_message_carries_a_view_of_very_many_blocks(void)
+{
+    enum { BLOCK_COUNT = 100000 };
+    struct shard_member shards[3] = {{.rank = 0}, {.rank = 1}, {.rank = 2}};
+    uint32_t lane_worker[1] = {NOBODY};
+    uint32_t *holders = calloc(3 * BLOCK_COUNT, sizeof(*holders));
+    struct arena *out = NULL, *in = NULL;
+    CU_ASSERT_FATAL(holders != NULL);
+    CU_ASSERT_FATAL(arena_create(100, ARENA_BYTES, &out) == 0);
+    CU_ASSERT_FATAL(arena_create(100, ARENA_BYTES, &in) == 0);
+    for (uint32_t i = 0; i < 3 * BLOCK_COUNT; i++)
+        holders[i] = (i % BLOCK_COUNT + i / BLOCK_COUNT) % 3;
+    struct message msg = {.kind = MSG_VIEW}, back;
+    msg.view_body = (struct view){.number = 1, .era = 1, .shard_count = 3, .lane_count = 1,
+                                  .block_count = BLOCK_COUNT, .shards = shards,
+                                  .block_shard = holders, .block_backup = holders + BLOCK_COUNT,
+                                  .block_learner = holders + 2 * BLOCK_COUNT,
+                                  .lane_worker = lane_worker};
+    const void *bytes;
+    size_t size;
+    CU_ASSERT_FATAL(message_pack(&msg, out, &bytes, &size) == 0);
+    CU_ASSERT_FATAL(message_unpack(bytes, size, NULL, in, &back, NULL) == 0);
+    CU_ASSERT(messages_equal(&msg, &back));
+    arena_destroy(out);
+    arena_destroy(in);
+    free(holders);
 }
 
 static int hello_with(struct layout *layout, size_t limit_bytes, struct err_msg *why)
@@ -583,17 +735,21 @@ static void test_message_says_when_its_arena_is_full(void)
     props_destroy(&props);
 }
 
-#define TESTS(X)                                                \
-    X(test_message_comes_back_as_it_was_sent)                   \
-    X(test_message_is_refused_when_cut_at_any_byte)             \
-    X(test_message_never_crashes_when_bytes_are_changed)        \
-    X(test_message_refuses_random_bytes)                        \
-    X(test_message_of_a_local_kind_cannot_be_packed)            \
-    X(test_message_has_its_payload_or_is_refused)               \
-    X(test_message_is_refused_when_its_body_is_of_another_kind) \
-    X(test_message_is_refused_when_a_text_does_not_fit)         \
-    X(test_message_refuses_a_layout_that_no_model_has)          \
-    X(test_message_text_reaches_its_reader_clean)               \
+#define TESTS(X)                                                    \
+    X(test_message_comes_back_as_it_was_sent)                       \
+    X(test_message_is_refused_when_cut_at_any_byte)                 \
+    X(test_message_never_crashes_when_bytes_are_changed)            \
+    X(test_message_refuses_random_bytes)                            \
+    X(test_message_of_a_local_kind_cannot_be_packed)                \
+    X(test_message_has_its_payload_or_is_refused)                   \
+    X(test_message_is_refused_when_its_body_is_of_another_kind)     \
+    X(test_message_is_refused_when_a_text_does_not_fit)             \
+    X(test_message_of_another_wire_version_is_refused_by_number)    \
+    X(test_message_refuses_a_view_with_too_few_backups_or_learners) \
+    X(test_message_refuses_a_beat_with_too_few_counts_of_staleness) \
+    X(test_message_carries_a_view_of_very_many_blocks)              \
+    X(test_message_refuses_a_layout_that_no_model_has)              \
+    X(test_message_text_reaches_its_reader_clean)                   \
     X(test_message_says_when_its_arena_is_full)
 
 UNIT_MAIN("message", TESTS)

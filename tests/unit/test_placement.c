@@ -19,39 +19,266 @@ static struct layout *make(void)
     return layout;
 }
 
+/* A placement over shards with ids from 1 on, one a process. */
+struct stage {
+    struct layout *layout;
+    struct placement placement;
+    struct place items[8];
+    struct places places;
+};
+
+static void set_up(struct stage *stage, struct layout *layout, size_t place_count,
+                   bool has_replicas)
+{
+    *stage = (struct stage){.layout = layout};
+    CU_ASSERT_EQUAL_FATAL(placement_create(&stage->placement, layout), 0);
+    stage->placement.has_replicas = has_replicas;
+    for (uint32_t i = 0; i < 8; i++)
+        stage->items[i] = (struct place){.id = 1 + i, .rank = i};
+    stage->places = (struct places){stage->items, place_count};
+    CU_ASSERT_EQUAL_FATAL(placement_deal(&stage->placement, stage->places), 0);
+}
+
+/* Equal blocks of 16 bytes. */
+static struct layout *equal_blocks(uint32_t count)
+{
+    struct tensor_spec spec = {.name = "w", .dims = 1, .shape = {4 * count}};
+    struct layout *layout = NULL;
+    CU_ASSERT_EQUAL_FATAL(layout_create(&spec, 1, 16, &layout, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(layout->block_count, count);
+    return layout;
+}
+
+static void tear_down(struct stage *stage)
+{
+    placement_free(&stage->placement);
+    layout_destroy(stage->layout);
+}
+
+static uint64_t fullest(const struct stage *stage, const uint64_t *ids)
+{
+    uint64_t load[9] = {0}, most = 0;
+    for (size_t i = 0; i < stage->layout->block_count; i++) {
+        const struct range *range = &stage->layout->blocks[i].range;
+        CU_ASSERT_FATAL(ids[i] <= stage->places.count);
+        load[ids[i]] += range->end - range->begin;
+        most = load[ids[i]] > most ? load[ids[i]] : most;
+    }
+    return most;
+}
+
+static size_t blocks_of(const struct stage *stage, const uint64_t *ids, uint64_t id)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < stage->layout->block_count; i++)
+        count += ids[i] == id;
+    return count;
+}
+
+/* Fills all learners. */
+static size_t fill(struct stage *stage, uint32_t view)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < stage->layout->block_count; i++)
+        count += placement_filled(&stage->placement, i, stage->placement.primary[i], view);
+    return count;
+}
+
+/* Plans and fills until nothing is to be done; returns how many plans changed anything. */
+static uint32_t settle(struct stage *stage, uint32_t view)
+{
+    uint32_t plans = 0;
+    while (placement_plan(&stage->placement, stage->places, view + plans) > 0) {
+        CU_ASSERT_FATAL(++plans < 20);
+        fill(stage, view + plans);
+    }
+    return plans;
+}
+
 static void test_placement_is_even_in_bytes(void)
 {
-    static const size_t shard_counts[] = {1, 3, 5, 8};
-    struct layout *layout = make();
-    uint32_t *placed = calloc(layout->block_count, sizeof(*placed));
-    for (size_t s = 0; s < ARRAY_LEN(shard_counts); s++) {
-        uint64_t load[8] = {0}, fullest = 0;
-        CU_ASSERT_EQUAL_FATAL(placement_deal(layout, shard_counts[s], placed), 0);
-        for (size_t i = 0; i < layout->block_count; i++) {
-            CU_ASSERT_FATAL(placed[i] < shard_counts[s]);
-            load[placed[i]] += layout->blocks[i].range.end - layout->blocks[i].range.begin;
-        }
-        for (size_t i = 0; i < shard_counts[s]; i++)
-            fullest = load[i] > fullest ? load[i] : fullest;
-        CU_ASSERT((double)fullest <= 1.1 * (double)layout->weight_count / (double)shard_counts[s]);
+    static const size_t place_counts[] = {1, 3, 5, 8};
+    for (size_t s = 0; s < ARRAY_LEN(place_counts); s++) {
+        struct stage stage;
+        set_up(&stage, make(), place_counts[s], place_counts[s] > 1);
+        double mean = (double)stage.layout->weight_count / (double)place_counts[s];
+        CU_ASSERT((double)fullest(&stage, stage.placement.primary) <= 1.1 * mean);
+        CU_ASSERT((double)fullest(&stage, stage.placement.backup) <= 1.2 * mean);
+        for (size_t i = 0; i < stage.layout->block_count; i++)
+            CU_ASSERT(stage.placement.primary[i] != stage.placement.backup[i]);
+        CU_ASSERT_EQUAL(placement_is_protected(&stage.placement), place_counts[s] > 1);
+        CU_ASSERT_EQUAL(placement_plan(&stage.placement, stage.places, 2), 0);
+        tear_down(&stage);
     }
-    free(placed);
-    layout_destroy(layout);
 }
 
 static void test_placement_leaves_shards_empty_when_blocks_are_few(void)
 {
-    struct tensor_spec spec = {.name = "only", .dims = 1, .shape = {10}};
-    struct layout *layout = NULL;
-    uint32_t placed = 99;
-    CU_ASSERT_EQUAL_FATAL(layout_create(&spec, 1, 4096, &layout, NULL), 0);
-    CU_ASSERT_EQUAL(placement_deal(layout, 5, &placed), 0);
-    CU_ASSERT_EQUAL(placed, 0);
-    layout_destroy(layout);
+    struct stage stage;
+    set_up(&stage, equal_blocks(1), 5, false);
+    CU_ASSERT_EQUAL(stage.placement.primary[0], 1);
+    CU_ASSERT_EQUAL(stage.placement.backup[0], 0);
+    CU_ASSERT(placement_uses(&stage.placement, 1) && !placement_uses(&stage.placement, 2));
+    CU_ASSERT_EQUAL(placement_deal(&stage.placement, (struct places){stage.items, 0}), ERR_INPUT);
+    tear_down(&stage);
 }
 
-#define TESTS(X)                       \
-    X(test_placement_is_even_in_bytes) \
-    X(test_placement_leaves_shards_empty_when_blocks_are_few)
+static void test_placement_keeps_backups_in_other_processes(void)
+{
+    struct stage stage;
+    set_up(&stage, equal_blocks(8), 4, true);
+    for (uint32_t i = 0; i < 4; i++)
+        stage.items[i].rank = i / 2;
+    CU_ASSERT_EQUAL(placement_deal(&stage.placement, stage.places), 0);
+    for (size_t i = 0; i < 8; i++)
+        CU_ASSERT((stage.placement.primary[i] - 1) / 2 != (stage.placement.backup[i] - 1) / 2);
+    tear_down(&stage);
+}
+
+static void test_placement_promotes_backups_of_who_is_gone(void)
+{
+    struct stage stage;
+    set_up(&stage, equal_blocks(6), 3, true);
+    size_t idx = 0;
+    while (stage.placement.primary[idx] != 3)
+        idx++;
+    uint64_t backup = stage.placement.backup[idx];
+    stage.places.count = 2; /* shard 3 is gone */
+    CU_ASSERT(placement_lose(&stage.placement, stage.places));
+    CU_ASSERT_EQUAL(stage.placement.primary[idx], backup);
+    CU_ASSERT_EQUAL(stage.placement.backup[idx], 0);
+    CU_ASSERT_EQUAL(placement_orphans(&stage.placement, stage.places), 0);
+    CU_ASSERT(!placement_lose(&stage.placement, stage.places));
+    CU_ASSERT(!placement_is_protected(&stage.placement));
+    CU_ASSERT(placement_plan(&stage.placement, stage.places, 5) > 0);
+    CU_ASSERT(stage.placement.learner[idx] != 0 && !stage.placement.is_move[idx]);
+    fill(&stage, 5);
+    CU_ASSERT(placement_is_protected(&stage.placement));
+    CU_ASSERT(!placement_uses(&stage.placement, 3));
+    tear_down(&stage);
+}
+
+static void test_placement_keeps_a_primary_without_backup_in_mind(void)
+{
+    struct stage stage;
+    set_up(&stage, equal_blocks(4), 2, false);
+    stage.places.count = 1;
+    CU_ASSERT(!placement_lose(&stage.placement, stage.places));
+    CU_ASSERT_EQUAL(placement_orphans(&stage.placement, stage.places), 2);
+    stage.places.count = 2;
+    CU_ASSERT_EQUAL(placement_orphans(&stage.placement, stage.places), 0);
+    tear_down(&stage);
+}
+
+static void test_placement_forgets_a_learner_whose_primary_is_gone(void)
+{
+    struct stage stage;
+    set_up(&stage, equal_blocks(1), 3, true);
+    CU_ASSERT_EQUAL_FATAL(stage.placement.primary[0], 1);
+    stage.placement.backup[0] = 0;
+    CU_ASSERT(placement_plan(&stage.placement, stage.places, 2) > 0);
+    CU_ASSERT(stage.placement.learner[0] != 0);
+    stage.places = (struct places){stage.items + 1, 2};
+    CU_ASSERT(placement_lose(&stage.placement, stage.places));
+    CU_ASSERT_EQUAL(stage.placement.learner[0], 0);
+    CU_ASSERT(!placement_filled(&stage.placement, 0, 1, 9));
+    tear_down(&stage);
+}
+
+static void test_placement_ignores_what_was_said_of_an_earlier_learner(void)
+{
+    struct stage stage;
+    set_up(&stage, equal_blocks(1), 3, true);
+    uint64_t primary = stage.placement.primary[0];
+    stage.placement.backup[0] = 0;
+    CU_ASSERT(!placement_filled(&stage.placement, 0, primary, 7)); /* there is no learner */
+    CU_ASSERT(placement_plan(&stage.placement, stage.places, 7) > 0);
+    uint64_t learner = stage.placement.learner[0];
+    CU_ASSERT_EQUAL(placement_plan(&stage.placement, stage.places, 8), 0);
+    CU_ASSERT(!placement_filled(&stage.placement, 0, primary, 6));
+    CU_ASSERT(!placement_filled(&stage.placement, 0, primary + 1, 7));
+    CU_ASSERT(placement_filled(&stage.placement, 0, primary, 7));
+    CU_ASSERT_EQUAL(stage.placement.backup[0], learner);
+    CU_ASSERT_EQUAL(stage.placement.primary[0], primary);
+    tear_down(&stage);
+}
+
+static void test_placement_empties_a_place_that_is_left(void)
+{
+    for (size_t places = 2; places <= 4; places++) {
+        struct stage stage;
+        set_up(&stage, equal_blocks(12), places, true);
+        stage.items[0].is_leaving = true;
+        CU_ASSERT(placement_plan(&stage.placement, stage.places, 2) > 0);
+        CU_ASSERT_EQUAL(blocks_of(&stage, stage.placement.primary, 1), 0); /* swapped at once */
+        fill(&stage, 2);
+        settle(&stage, 3);
+        CU_ASSERT(!placement_uses(&stage.placement, 1));
+        CU_ASSERT_EQUAL(placement_orphans(&stage.placement, stage.places), 0);
+        CU_ASSERT_EQUAL(placement_is_protected(&stage.placement), places > 2);
+        tear_down(&stage);
+    }
+}
+
+static void test_placement_moves_blocks_without_backup_by_learners(void)
+{
+    struct stage stage;
+    set_up(&stage, equal_blocks(6), 2, false);
+    stage.items[0].is_leaving = true;
+    CU_ASSERT(placement_plan(&stage.placement, stage.places, 2) > 0);
+    CU_ASSERT_EQUAL(blocks_of(&stage, stage.placement.primary, 1), 3); /* nothing is there yet */
+    CU_ASSERT_EQUAL(blocks_of(&stage, stage.placement.learner, 2), 3);
+    CU_ASSERT_EQUAL(fill(&stage, 2), 3);
+    CU_ASSERT(!placement_uses(&stage.placement, 1));
+    CU_ASSERT_EQUAL(blocks_of(&stage, stage.placement.backup, 0), 6);
+    tear_down(&stage);
+}
+
+static void test_placement_evens_out_over_who_is_added_and_then_rests(void)
+{
+    for (int has_replicas = 0; has_replicas <= 1; has_replicas++) {
+        struct stage stage;
+        set_up(&stage, make(), 2, has_replicas != 0);
+        stage.places.count = 3;
+        CU_ASSERT(settle(&stage, 2) > 0);
+        double mean = (double)stage.layout->weight_count / 3.0;
+        CU_ASSERT((double)fullest(&stage, stage.placement.primary) <= 1.15 * mean);
+        CU_ASSERT(blocks_of(&stage, stage.placement.primary, 3) > 0);
+        if (has_replicas) {
+            CU_ASSERT((double)fullest(&stage, stage.placement.backup) <= 1.3 * mean);
+            CU_ASSERT(blocks_of(&stage, stage.placement.backup, 3) > 0);
+        }
+        CU_ASSERT_EQUAL(placement_is_protected(&stage.placement), has_replicas != 0);
+        CU_ASSERT_EQUAL(settle(&stage, 30), 0);
+        tear_down(&stage);
+    }
+}
+
+static void test_placement_moves_nothing_while_blocks_are_being_filled(void)
+{
+    struct stage stage;
+    set_up(&stage, equal_blocks(6), 3, true);
+    stage.placement.backup[0] = 0;
+    CU_ASSERT(placement_plan(&stage.placement, stage.places, 2) > 0);
+    stage.places.count = 4;
+    CU_ASSERT_EQUAL(placement_plan(&stage.placement, stage.places, 3), 0);
+    fill(&stage, 3);
+    CU_ASSERT(placement_plan(&stage.placement, stage.places, 4) > 0);
+    CU_ASSERT(blocks_of(&stage, stage.placement.learner, 4) > 0);
+    tear_down(&stage);
+}
+
+#define TESTS(X)                                                        \
+    X(test_placement_is_even_in_bytes)                                  \
+    X(test_placement_leaves_shards_empty_when_blocks_are_few)           \
+    X(test_placement_keeps_backups_in_other_processes)                  \
+    X(test_placement_promotes_backups_of_who_is_gone)                   \
+    X(test_placement_keeps_a_primary_without_backup_in_mind)            \
+    X(test_placement_forgets_a_learner_whose_primary_is_gone)           \
+    X(test_placement_ignores_what_was_said_of_an_earlier_learner)       \
+    X(test_placement_empties_a_place_that_is_left)                      \
+    X(test_placement_moves_blocks_without_backup_by_learners)           \
+    X(test_placement_evens_out_over_who_is_added_and_then_rests)        \
+    X(test_placement_moves_nothing_while_blocks_are_being_filled)
 
 UNIT_MAIN("placement", TESTS)

@@ -124,10 +124,29 @@ static void test_reduction_begins_with_a_pool(void)
     CU_ASSERT_EQUAL_FATAL(buffer_pool_create(0, &pool), 0);
 }
 
+static void test_reduction_tells_the_first_lanes_it_lacks(void)
+{
+    struct reduction reduction = {0};
+    struct lane_node gap;
+    CU_ASSERT(reduction_first_gap(&reduction, LANES, &gap) && gap.begin == 0 && gap.end == LANES);
+    CU_ASSERT_EQUAL(add(&reduction, 6, 7), 0);
+    CU_ASSERT(reduction_first_gap(&reduction, LANES, &gap) && gap.begin == 0 && gap.end == 6);
+    CU_ASSERT_EQUAL(add(&reduction, 2, 3), 0);
+    CU_ASSERT_EQUAL(add(&reduction, 0, 2), 0);
+    CU_ASSERT(reduction_first_gap(&reduction, LANES, &gap) && gap.begin == 3 && gap.end == 6);
+    CU_ASSERT_EQUAL(add(&reduction, 3, 4), 0);
+    CU_ASSERT_EQUAL(add(&reduction, 4, 6), 0);
+    CU_ASSERT(reduction_first_gap(&reduction, LANES, &gap) && gap.begin == 7 && gap.end == LANES);
+    CU_ASSERT_EQUAL(add(&reduction, 7, 8), 0);
+    CU_ASSERT(!reduction_first_gap(&reduction, LANES, &gap));
+    reduction_free(&reduction);
+}
+
 #define TESTS(X)                                              \
     X(test_reduction_begins_with_a_pool)                      \
     X(test_reduction_gives_the_same_bits_in_any_order)        \
     X(test_reduction_takes_nodes_of_any_size)                 \
+    X(test_reduction_tells_the_first_lanes_it_lacks)          \
     X(test_reduction_counts_a_duplicate_once)                 \
     X(test_reduction_lets_an_ancestor_replace_its_descendants) \
     X(test_reduction_gives_back_every_buffer)

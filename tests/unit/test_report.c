@@ -11,6 +11,8 @@
     X(test_report_writes_a_line_a_row_with_all_keys) \
     X(test_report_begins_anew_without_the_rows_of_an_earlier_run) \
     X(test_report_keeps_the_rows_before_the_step_it_resumes_at) \
+    X(test_report_keeps_every_row_of_a_run_that_goes_on) \
+    X(test_report_leaves_no_half_row_on_a_full_disk) \
     X(test_report_summary_has_the_keys_that_tools_read) \
     X(test_report_draws_the_curve) \
     X(test_report_says_that_there_is_no_gnuplot) \
@@ -147,6 +149,54 @@ static void test_report_keeps_the_rows_before_the_step_it_resumes_at(void)
     scratch_remove(dir);
 }
 
+static void test_report_keeps_every_row_of_a_run_that_goes_on(void)
+{
+    char dir[PATH_MAX];
+    scratch_make(dir);
+    struct report *report = open_at(dir, UINT64_MAX);
+    CU_ASSERT(report_last_step(report) == 0);
+    put(report, train_row(30));
+    put(report, train_row(40));
+    put(report, test_row(35));
+    report_close(report);
+    report = open_at(dir, UINT64_MAX);
+    CU_ASSERT(report_last_step(report) == 40);
+    put(report, train_row(50));
+    report_close(report);
+    CU_ASSERT(step_at(dir, 2) == 35 && step_at(dir, 3) == 50);
+    /* A kill cut the last row, if only by the end of its line. */
+    size_t size;
+    char *bytes = scratch_read(scratch_path(dir, "metrics.jsonl"), &size);
+    scratch_write(scratch_path(dir, "metrics.jsonl"), bytes, size - 1);
+    free(bytes);
+    report = open_at(dir, UINT64_MAX);
+    CU_ASSERT(report_last_step(report) == 40);
+    put(report, train_row(60));
+    report_close(report);
+    CU_ASSERT(step_at(dir, 2) == 35 && step_at(dir, 3) == 60 && line_at(dir, 4) == NULL);
+    scratch_remove(dir);
+}
+
+static void test_report_leaves_no_half_row_on_a_full_disk(void)
+{
+    char dir[PATH_MAX];
+    struct err_msg why = {""};
+    struct metric_row row = train_row(20);
+    scratch_make(dir);
+    struct report *report = open_at(dir, 0);
+    put(report, train_row(10));
+    size_t size;
+    free(scratch_read(scratch_path(dir, "metrics.jsonl"), &size));
+    scratch_limit_files(size + 10);
+    CU_ASSERT(report_row(report, &row, &why) == ERR_IO);
+    scratch_limit_files(0);
+    CU_ASSERT(strstr(why.text, "metrics.jsonl: cannot write") != NULL);
+    put(report, train_row(30));
+    report_close(report);
+    CU_ASSERT(step_at(dir, 0) == 10 && step_at(dir, 1) == 30);
+    scratch_remove(dir);
+}
+
 static struct summary some_summary(void)
 {
     return (struct summary){.run_id = "0123456789abcdef0123456789abcdef",
@@ -168,7 +218,8 @@ static void test_report_summary_has_the_keys_that_tools_read(void)
         "run_id",         "job",           "steps",  "epochs",  "train_loss",   "test_loss",
         "test_accuracy",  "samples_per_s", "wall_s", "cpu_s",   "pushed_bytes", "pulled_bytes",
         "peak_rss_bytes", "blas_core",     "digest", "servers", "workers",      "lanes",
-        "checkpoint",     "phase",         "error",  "plot"};
+        "checkpoint",     "phase",         "error",  "plot",
+        "note"};
     char dir[PATH_MAX];
     struct document *document;
     int64_t whole;

@@ -1,129 +1,42 @@
-#include "ps/shard.h"
-#include <stdlib.h>
-#include <string.h>
-#include "tests/unit/unit.h"
+#include <math.h>
+#include "tests/unit/shard_bench.h"
 
-/* One shard with one block of 8 weights, two workers, four lanes, plain gradient descent. */
-enum { ELEMENTS = 8, LANES = 4, BLOCKS_MAX = 32 };
+static const struct lane_node low = {0, 2}, high = {2, 4}, all = {0, 4};
 
-static const struct run_id run = {11, 22};
-static const struct address first = {PARTY_WORKER, 101}, second = {PARTY_WORKER, 102},
-                            stranger = {PARTY_WORKER, 999}, store = {PARTY_STORE, 55},
-                            coordinator = {PARTY_COORDINATOR, 0};
-
-struct bench {
-    struct settings settings;
-    struct shard *shard;
-    struct outbox out;
-    struct buffer_pool *pool;
-    struct layout *layout;
-    uint64_t now_ms;
-};
-
-static void hear(struct bench *bench, struct address from, const struct message *msg)
+/* The view of a job that goes on from the store's checkpoint of that step. */
+static void restore(struct bench *bench, uint64_t step)
 {
-    outbox_clear(&bench->out);
-    shard_step(bench->shard, bench->now_ms, from, msg, &bench->out);
-}
-
-static struct message view_of(const struct bench *bench, bool is_restored, uint64_t start_step)
-{
-    static const uint32_t block_shard[BLOCKS_MAX] = {0}, lane_worker[LANES] = {0, 0, 1, 1};
-    static const struct shard_member shards[1] = {{.incarnation = 7, .endpoint = "inproc://s"}};
-    static const struct worker_member workers[2] = {{0, 101}, {1, 102}};
-    struct message view = {.kind = MSG_VIEW, .run = run};
-    view.view_body = (struct view){.number = 1, .start_step = start_step, .step_count = 10,
-                                   .train_count = 12, .is_restored = is_restored,
-                                   .store_incarnation = store.id, .store_endpoint = "inproc://d",
-                                   .shard_count = 1, .worker_count = 2,
-                                   .block_count = bench->layout->block_count,
-                                   .lane_count = LANES, .shards = shards, .workers = workers,
-                                   .block_shard = block_shard, .lane_worker = lane_worker,
-                                   .layout = bench->layout};
-    return view;
-}
-
-static void send_view(struct bench *bench, bool is_restored, uint64_t start_step)
-{
-    struct message view = view_of(bench, is_restored, start_step);
-    hear(bench, coordinator, &view);
-}
-
-static void open_bench_of(struct bench *bench, uint32_t elements, uint32_t block_bytes)
-{
-    struct tensor_spec tensor = {.name = "w", .dims = 1, .shape = {elements}};
-    *bench = (struct bench){.now_ms = 1000};
-    bench->settings.job.lanes = LANES;
-    bench->settings.job.batch = 4;
-    bench->settings.optimizer.rate = 1.0;
-    bench->settings.cluster.wait_s = 10;
-    bench->settings.cluster.silence_s = 10;
-    bench->settings.cluster.beat_ms = 500;
-    struct shard_spec spec = {.settings = &bench->settings, .incarnation = 7};
-    CU_ASSERT_EQUAL_FATAL(layout_create(&tensor, 1, block_bytes, &bench->layout, NULL), 0);
-    CU_ASSERT_EQUAL_FATAL(buffer_pool_create(0, &bench->pool), 0);
-    CU_ASSERT_EQUAL_FATAL(shard_create(&spec, &bench->shard), 0);
-    hear(bench, (struct address){0}, NULL);
-}
-
-static void open_bench(struct bench *bench)
-{
-    open_bench_of(bench, ELEMENTS, 4096);
-}
-
-static void close_bench(struct bench *bench)
-{
-    outbox_free(&bench->out);
-    shard_destroy(bench->shard);
-    layout_destroy(bench->layout);
-    buffer_pool_destroy(bench->pool);
-}
-
-static void push(struct bench *bench, struct address from, uint64_t step, uint32_t begin,
-                 uint32_t end, float value)
-{
-    struct message msg = {.kind = MSG_PUSH, .run = run};
-    msg.key = (struct block_key){step, 0, begin, end};
-    msg.payload = buffer_pool_take(bench->pool, ELEMENTS * sizeof(float));
-    for (size_t i = 0; i < ELEMENTS; i++)
-        ((float *)msg.payload->data)[i] = value;
-    hear(bench, from, &msg);
-    buffer_unref(msg.payload);
-}
-
-static const struct message *only(const struct bench *bench, struct address to,
-                                  enum message_kind kind)
-{
-    const struct message *found = NULL;
-    for (size_t i = 0; i < bench->out.count; i++)
-        if (address_equal(bench->out.items[i].to, to) && bench->out.items[i].msg.kind == kind)
-            found = &bench->out.items[i].msg;
-    CU_ASSERT_PTR_NOT_NULL_FATAL(found);
-    return found;
+    bench->view.is_restored = true;
+    bench->view.start_step = step;
+    send_view(bench, 0);
 }
 
 static void test_shard_says_hello_until_it_has_a_view(void)
 {
-    struct bench bench;
+    struct bench bench = {0};
     open_bench(&bench);
     only(&bench, coordinator, MSG_HELLO);
-    bench.now_ms += 100;
-    hear(&bench, (struct address){0}, NULL);
+    pass(&bench, 0, 199);
     CU_ASSERT_EQUAL(bench.out.count, 0);
-    bench.now_ms += 1000;
-    hear(&bench, (struct address){0}, NULL);
+    pass(&bench, 0, 1);
+    only(&bench, coordinator, MSG_HELLO);
+    send_view(&bench, 0);
+    pass(&bench, 0, 1000);
+    CU_ASSERT_EQUAL(count_of(&bench, MSG_HELLO), 0);
+    struct message who = {.kind = MSG_WHO, .run = run};
+    hear(&bench, coordinator, &who); /* a coordinator that was started again */
     only(&bench, coordinator, MSG_HELLO);
     close_bench(&bench);
 }
 
 static void test_shard_answers_every_pusher_when_the_tree_is_whole(void)
 {
-    struct bench bench;
+    struct bench bench = {0};
     open_bench(&bench);
-    send_view(&bench, false, 0);
-    push(&bench, first, 0, 0, 2, 4.0f);
+    send_view(&bench, 0);
+    push(&bench, first, 0, low, 4.0f);
     CU_ASSERT_EQUAL(bench.out.count, 0);
-    push(&bench, second, 0, 2, 4, 8.0f);
+    push(&bench, second, 0, high, 8.0f);
     const struct message *answer = only(&bench, first, MSG_WEIGHTS);
     only(&bench, second, MSG_WEIGHTS);
     CU_ASSERT_EQUAL(bench.out.count, 2);
@@ -135,56 +48,68 @@ static void test_shard_answers_every_pusher_when_the_tree_is_whole(void)
 
 static void test_shard_counts_a_push_once_however_often_it_comes(void)
 {
-    struct bench bench;
+    struct bench bench = {0};
     open_bench(&bench);
-    send_view(&bench, false, 0);
+    send_view(&bench, 0);
     for (int i = 0; i < 3; i++)
-        push(&bench, first, 0, 0, 2, 4.0f);
-    push(&bench, second, 0, 2, 4, 8.0f);
-    push(&bench, second, 0, 2, 4, 8.0f); /* after the step: the answer again, no change */
+        push(&bench, first, 0, low, 4.0f);
+    push(&bench, second, 0, high, 8.0f);
+    push(&bench, second, 0, high, 8.0f); /* after the step: the answer again, no change */
     CU_ASSERT_EQUAL(bench.out.count, 1);
     const struct message *answer = only(&bench, second, MSG_WEIGHTS);
     CU_ASSERT_EQUAL(((float *)answer->payload->data)[0], -3.0f);
-    CU_ASSERT_EQUAL(shard_refused_count(bench.shard), 0);
+    CU_ASSERT_EQUAL(shard_refused_count(bench.shards[0]), 0);
     close_bench(&bench);
 }
 
 static void refuse_push(struct bench *bench, uint64_t step, uint32_t begin, uint32_t end)
 {
-    uint64_t before = shard_refused_count(bench->shard);
-    push(bench, first, step, begin, end, 1.0f);
+    uint64_t before = shard_refused_count(bench->shards[0]);
+    push(bench, first, step, (struct lane_node){begin, end}, 1.0f);
     only(bench, first, MSG_REFUSED);
-    CU_ASSERT_EQUAL(shard_refused_count(bench->shard), before + 1);
+    CU_ASSERT_EQUAL(shard_refused_count(bench->shards[0]), before + 1);
 }
 
 static void test_shard_refuses_what_cannot_be_a_push(void)
 {
-    struct bench bench;
+    struct bench bench = {0};
     open_bench(&bench);
-    send_view(&bench, false, 0);
-    refuse_push(&bench, 1, 0, 2); /* of a step to come */
+    send_view(&bench, 0);
     refuse_push(&bench, 0, 1, 3); /* no node of the tree */
     refuse_push(&bench, 0, 4, 8); /* beyond the lanes */
-    struct message msg = {.kind = MSG_PUSH, .run = run, .key = {0, 5, 0, 1}};
-    msg.payload = buffer_pool_take(bench.pool, 4);
-    hear(&bench, first, &msg); /* another shard's block */
-    CU_ASSERT_PTR_NOT_NULL(
-        strstr(only(&bench, first, MSG_REFUSED)->outcome.text, "block 5 is not on this shard"));
-    msg.key.block = 0;
+    struct message msg = message_of(&bench, MSG_PUSH);
+    msg.key.lane_end = 1;
+    msg.payload = values(&bench, 1, 1.0f);
     hear(&bench, first, &msg); /* too short */
     CU_ASSERT_PTR_NOT_NULL(
-        strstr(only(&bench, first, MSG_REFUSED)->outcome.text, "expected step 0"));
+        strstr(only(&bench, first, MSG_REFUSED)->outcome.text, "of 4 bytes; expected"));
     buffer_unref(msg.payload);
+    close_bench(&bench);
+}
+
+/* Its view, or the other's, is on its way: nobody is at fault. */
+static void test_shard_passes_over_what_its_view_does_not_give_it(void)
+{
+    struct bench bench = {0};
+    open_bench_of(&bench, 2 * ELEMENTS, ELEMENTS * sizeof(float));
+    bench.primary[1] = 1;
+    push(&bench, first, 0, low, 1.0f); /* before the view */
+    send_view(&bench, 0);
+    push_at(&bench, 0, first, (struct block_key){0, 1, 0, 2}, 1.0f); /* another shard's block */
+    push(&bench, first, 1, low, 1.0f);                               /* of a step to come */
+    bench.view.era = 2;
+    push(&bench, first, 0, all, 1.0f); /* of an era to come */
+    CU_ASSERT_EQUAL(bench.out.count, 0);
+    CU_ASSERT_EQUAL(shard_dropped_count(bench.shards[0]), 4);
+    CU_ASSERT_EQUAL(shard_refused_count(bench.shards[0]), 0);
     close_bench(&bench);
 }
 
 static void test_shard_refuses_ghosts_by_name(void)
 {
-    struct bench bench;
+    struct bench bench = {0};
     open_bench(&bench);
-    send_view(&bench, false, 0);
-    push(&bench, stranger, 0, 0, 2, 1.0f);
-    only(&bench, stranger, MSG_REFUSED);
+    send_view(&bench, 0);
     struct message pull = {.kind = MSG_PULL, .run = {3, 4}};
     hear(&bench, first, &pull);
     const char *text = only(&bench, first, MSG_REFUSED)->outcome.text;
@@ -195,13 +120,13 @@ static void test_shard_refuses_ghosts_by_name(void)
 
 static void test_shard_answers_a_pull_when_the_version_is_there(void)
 {
-    struct bench bench;
-    struct message pull = {.kind = MSG_PULL, .run = run, .key = {.step = 1}};
+    struct bench bench = {0};
+    struct message pull = {.kind = MSG_PULL, .run = run, .era = 1, .key = {.step = 1}};
     open_bench(&bench);
-    send_view(&bench, false, 0);
+    send_view(&bench, 0);
     hear(&bench, second, &pull);
-    CU_ASSERT_EQUAL(bench.out.count, 0);
-    push(&bench, first, 0, 0, 4, 4.0f);
+    CU_ASSERT_EQUAL(count_of(&bench, MSG_WEIGHTS), 0);
+    push(&bench, first, 0, all, 4.0f);
     CU_ASSERT_EQUAL(only(&bench, second, MSG_WEIGHTS)->key.step, 1);
     pull.key.step = 99; /* past the end of the job */
     hear(&bench, second, &pull);
@@ -211,12 +136,12 @@ static void test_shard_answers_a_pull_when_the_version_is_there(void)
 
 static void test_shard_keeps_an_old_version_whole_for_a_slow_reply(void)
 {
-    struct bench bench;
+    struct bench bench = {0};
     open_bench(&bench);
-    send_view(&bench, false, 0);
-    push(&bench, first, 0, 0, 4, 4.0f);
+    send_view(&bench, 0);
+    push(&bench, first, 0, all, 4.0f);
     struct buffer *old = buffer_ref(only(&bench, first, MSG_WEIGHTS)->payload);
-    push(&bench, first, 1, 0, 4, 4.0f);
+    push(&bench, first, 1, all, 4.0f);
     CU_ASSERT_EQUAL(((float *)old->data)[0], -1.0f);
     CU_ASSERT_EQUAL(((float *)only(&bench, first, MSG_WEIGHTS)->payload->data)[0], -2.0f);
     buffer_unref(old);
@@ -225,17 +150,17 @@ static void test_shard_keeps_an_old_version_whole_for_a_slow_reply(void)
 
 static void test_shard_waits_for_the_store_when_checkpoints_are_behind(void)
 {
-    struct bench bench;
+    struct bench bench = {0};
     open_bench(&bench);
     bench.settings.checkpoint.every = 1;
-    send_view(&bench, false, 0);
+    send_view(&bench, 0);
     for (uint64_t step = 0; step < 2; step++) {
-        push(&bench, first, step, 0, 4, 4.0f);
+        push(&bench, first, step, all, 4.0f);
         CU_ASSERT_EQUAL(only(&bench, store, MSG_BLOCK_STATE)->key.step, step + 1);
     }
-    push(&bench, first, 2, 0, 4, 4.0f);
+    push(&bench, first, 2, all, 4.0f);
     CU_ASSERT_EQUAL(bench.out.count, 0); /* two copies are on their way: the step waits */
-    struct message kept = {.kind = MSG_BLOCK_KEPT, .run = run, .key = {.step = 1}};
+    struct message kept = {.kind = MSG_BLOCK_KEPT, .run = run, .era = 1, .key = {.step = 1}};
     hear(&bench, store, &kept);
     CU_ASSERT_EQUAL(only(&bench, first, MSG_WEIGHTS)->key.step, 3);
     close_bench(&bench);
@@ -243,11 +168,11 @@ static void test_shard_waits_for_the_store_when_checkpoints_are_behind(void)
 
 static void test_shard_takes_its_blocks_from_the_store_when_resumed(void)
 {
-    struct bench bench;
-    struct message state = {.kind = MSG_BLOCK_STATE, .run = run, .key = {.step = 6}};
-    struct message pull = {.kind = MSG_PULL, .run = run, .key = {.step = 6}};
+    struct bench bench = {0};
+    struct message state = {.kind = MSG_BLOCK_STATE, .run = run, .era = 1, .key = {.step = 6}};
+    struct message pull = {.kind = MSG_PULL, .run = run, .era = 1, .key = {.step = 6}};
     open_bench(&bench);
-    send_view(&bench, true, 6);
+    restore(&bench, 6);
     only(&bench, store, MSG_BLOCK_FETCH);
     hear(&bench, first, &pull);
     CU_ASSERT_EQUAL(bench.out.count, 0);
@@ -265,111 +190,108 @@ static void test_shard_takes_its_blocks_from_the_store_when_resumed(void)
 
 static void test_shard_answers_a_repeated_push_of_the_last_step(void)
 {
-    struct bench bench;
+    struct bench bench = {0};
     open_bench(&bench);
-    send_view(&bench, false, 0);
+    send_view(&bench, 0);
     for (uint64_t step = 0; step < 10; step++)
-        push(&bench, first, step, 0, 4, 4.0f);
-    push(&bench, second, 9, 0, 4, 4.0f);
+        push(&bench, first, step, all, 4.0f);
+    push(&bench, second, 9, all, 4.0f);
     CU_ASSERT_EQUAL(only(&bench, second, MSG_WEIGHTS)->key.step, 10);
-    CU_ASSERT_EQUAL(shard_refused_count(bench.shard), 0);
+    CU_ASSERT_EQUAL(shard_refused_count(bench.shards[0]), 0);
     refuse_push(&bench, 10, 0, 4); /* the job has no step 10 */
     close_bench(&bench);
 }
 
-static void test_shard_does_not_answer_a_push_of_long_ago(void)
+static void test_shard_answers_a_push_of_long_ago_with_what_it_has(void)
 {
-    struct bench bench;
+    struct bench bench = {0};
     open_bench(&bench);
-    send_view(&bench, false, 0);
+    send_view(&bench, 0);
     for (uint64_t step = 0; step < 3; step++)
-        push(&bench, first, step, 0, 4, 4.0f);
-    push(&bench, second, 0, 0, 4, 4.0f);
-    CU_ASSERT_EQUAL(bench.out.count, 0);
+        push(&bench, first, step, all, 4.0f);
+    push(&bench, second, 0, all, 4.0f);
+    CU_ASSERT_EQUAL(only(&bench, second, MSG_WEIGHTS)->key.step, 3);
     close_bench(&bench);
 }
 
 static void test_shard_keeps_its_run_when_another_coordinator_welcomes_it(void)
 {
-    struct bench bench;
+    struct bench bench = {0};
     struct message welcome = {.kind = MSG_WELCOME, .run = {8, 9}};
     open_bench(&bench);
-    send_view(&bench, false, 0);
+    send_view(&bench, 0);
     hear(&bench, coordinator, &welcome);
-    push(&bench, first, 0, 0, 4, 4.0f);
+    push(&bench, first, 0, all, 4.0f);
     CU_ASSERT(run_equal(only(&bench, first, MSG_WEIGHTS)->run, run));
     close_bench(&bench);
 }
 
 static void test_shard_gives_up_on_a_view_that_does_not_fit(void)
 {
-    enum { NO_LAYOUT, NO_SAMPLES, OTHER_LANES, OTHER_BLOCKS, NO_PLACE, CASES };
-    static const struct shard_member others[1] = {{.incarnation = 8, .endpoint = "inproc://s"}};
+    enum { NO_LAYOUT, NO_SAMPLES, OTHER_LANES, OTHER_BLOCKS, CASES };
     for (int i = 0; i < CASES; i++) {
-        struct bench bench;
+        struct bench bench = {0};
         struct outcome end = {0};
         open_bench(&bench);
-        struct message view = view_of(&bench, false, 0);
+        struct message view = view_of(&bench);
         if (i == NO_LAYOUT)
             view.view_body.layout = NULL;
         else if (i == NO_SAMPLES)
             view.view_body.train_count = 0;
         else if (i == OTHER_LANES)
             view.view_body.lane_count = 2;
-        else if (i == OTHER_BLOCKS)
-            view.view_body.block_count = 2;
         else
-            view.view_body.shards = others;
+            view.view_body.block_count = 2;
         hear(&bench, coordinator, &view);
         only(&bench, coordinator, MSG_BYE);
-        CU_ASSERT(shard_is_over(bench.shard, &end) && end.code == ERR_PROTO);
+        CU_ASSERT(shard_is_over(bench.shards[0], &end) && end.code == ERR_PROTO);
         close_bench(&bench);
     }
 }
 
 static void test_shard_answers_a_pull_of_a_later_version_when_it_is_there(void)
 {
-    struct bench bench;
-    struct message pull = {.kind = MSG_PULL, .run = run, .key = {.step = 2}};
+    struct bench bench = {0};
+    struct message pull = {.kind = MSG_PULL, .run = run, .era = 1, .key = {.step = 2}};
     open_bench(&bench);
-    send_view(&bench, false, 0);
+    send_view(&bench, 0);
     hear(&bench, second, &pull);
-    push(&bench, first, 0, 0, 4, 4.0f);
+    push(&bench, first, 0, all, 4.0f);
     CU_ASSERT_EQUAL(bench.out.count, 1); /* the pusher's alone */
-    push(&bench, first, 1, 0, 4, 4.0f);
+    push(&bench, first, 1, all, 4.0f);
     CU_ASSERT_EQUAL(only(&bench, second, MSG_WEIGHTS)->key.step, 2);
-    push(&bench, first, 2, 0, 4, 4.0f);
+    push(&bench, first, 2, all, 4.0f);
     CU_ASSERT_EQUAL(bench.out.count, 1); /* answered once */
     close_bench(&bench);
 }
 
 static void test_shard_answers_who_pulled_and_then_pushed(void)
 {
-    struct bench bench;
-    struct message pull = {.kind = MSG_PULL, .run = run, .key = {.step = 3}};
+    struct bench bench = {0};
+    struct message pull = {.kind = MSG_PULL, .run = run, .era = 1, .key = {.step = 3}};
     open_bench(&bench);
-    send_view(&bench, false, 0);
+    send_view(&bench, 0);
     hear(&bench, second, &pull);
-    push(&bench, second, 0, 2, 4, 8.0f);
-    push(&bench, first, 0, 0, 2, 4.0f);
+    push(&bench, second, 0, high, 8.0f);
+    push(&bench, first, 0, low, 4.0f);
     CU_ASSERT_EQUAL(only(&bench, second, MSG_WEIGHTS)->key.step, 1);
     close_bench(&bench);
 }
 
 static void test_shard_says_so_when_asked_for_too_many_versions(void)
 {
-    struct bench bench;
-    struct message ask = {.kind = MSG_CHECKPOINT_ASK, .run = run};
+    struct bench bench = {0};
+    struct message ask = {.kind = MSG_CHECKPOINT_ASK, .run = run, .era = 1};
     open_bench(&bench);
-    send_view(&bench, false, 0);
+    send_view(&bench, 0);
     for (ask.outcome.step = 1; ask.outcome.step <= 8; ask.outcome.step++) {
         hear(&bench, coordinator, &ask);
         CU_ASSERT_EQUAL(bench.out.count, 0);
     }
     hear(&bench, coordinator, &ask);
     only(&bench, coordinator, MSG_CHECKPOINT_LATE);
-    push(&bench, first, 0, 0, 4, 4.0f);
-    push(&bench, first, 1, 0, 4, 4.0f);
+    push(&bench, first, 0, all, 4.0f);
+    push(&bench, first, 1, all, 4.0f);
     hear(&bench, coordinator, &ask); /* the first is past: its place is free */
     CU_ASSERT_EQUAL(bench.out.count, 0);
     close_bench(&bench);
@@ -378,7 +300,7 @@ static void test_shard_says_so_when_asked_for_too_many_versions(void)
 static void send_state(struct bench *bench, uint64_t step, uint32_t block, size_t elements,
                        float value)
 {
-    struct message state = {.kind = MSG_BLOCK_STATE, .run = run};
+    struct message state = {.kind = MSG_BLOCK_STATE, .run = run, .era = 1};
     state.key = (struct block_key){.step = step, .block = block};
     state.payload = buffer_pool_take(bench->pool, elements * sizeof(float));
     for (size_t i = 0; i < elements; i++)
@@ -389,13 +311,13 @@ static void send_state(struct bench *bench, uint64_t step, uint32_t block, size_
 
 static void test_shard_takes_the_state_of_its_start_once(void)
 {
-    struct bench bench;
-    struct message pull = {.kind = MSG_PULL, .run = run, .key = {.step = 6}};
-    struct message ask = {.kind = MSG_CHECKPOINT_ASK, .run = run, .outcome = {.step = 6}};
+    struct bench bench = {0};
+    struct message pull = {.kind = MSG_PULL, .run = run, .era = 1, .key = {.step = 6}};
+    struct message ask = {.kind = MSG_CHECKPOINT_ASK, .run = run, .era = 1, .outcome = {.step = 6}};
     open_bench(&bench);
-    send_view(&bench, true, 6);
-    push(&bench, first, 6, 0, 4, 1.0f);
-    CU_ASSERT_EQUAL(only(&bench, first, MSG_REFUSED)->outcome.code, ERR_NOT_FOUND);
+    restore(&bench, 6);
+    push(&bench, first, 6, all, 1.0f);
+    CU_ASSERT_EQUAL(bench.out.count, 0);
     send_state(&bench, 5, 0, ELEMENTS, 9.0f);
     hear(&bench, first, &pull);
     CU_ASSERT_EQUAL(bench.out.count, 0);
@@ -404,20 +326,20 @@ static void test_shard_takes_the_state_of_its_start_once(void)
     send_state(&bench, 6, 0, ELEMENTS, 9.0f);
     hear(&bench, first, &pull);
     CU_ASSERT_EQUAL(((float *)only(&bench, first, MSG_WEIGHTS)->payload->data)[0], 2.5f);
-    hear(&bench, coordinator, &ask); /* the store has that version: it came from there */
-    CU_ASSERT_EQUAL(bench.out.count, 0);
+    hear(&bench, coordinator, &ask); /* it came from a store, but who asks may be another */
+    CU_ASSERT_EQUAL(only(&bench, store, MSG_BLOCK_STATE)->key.step, 6);
     close_bench(&bench);
 }
 
 static void test_shard_gives_up_on_a_state_of_another_size(void)
 {
-    struct bench bench;
+    struct bench bench = {0};
     struct outcome end = {0};
     open_bench(&bench);
-    send_view(&bench, true, 6);
+    restore(&bench, 6);
     send_state(&bench, 6, 0, ELEMENTS + 1, 9.0f);
     only(&bench, coordinator, MSG_BYE);
-    CU_ASSERT(shard_is_over(bench.shard, &end) && end.code == ERR_PROTO);
+    CU_ASSERT(shard_is_over(bench.shards[0], &end) && end.code == ERR_PROTO);
     close_bench(&bench);
 }
 
@@ -431,9 +353,9 @@ static size_t fetches(const struct bench *bench)
 
 static void test_shard_fetches_a_few_blocks_at_a_time(void)
 {
-    struct bench bench;
+    struct bench bench = {0};
     open_bench_of(&bench, 20, sizeof(float));
-    send_view(&bench, true, 6);
+    restore(&bench, 6);
     CU_ASSERT_EQUAL(fetches(&bench), 8);
     bench.now_ms += 900;
     for (uint32_t block = 0; block < 7; block++) {
@@ -453,17 +375,15 @@ static void test_shard_fetches_a_few_blocks_at_a_time(void)
  * the rate; the first step of a warm-up of four has a quarter of it. */
 static void test_shard_counts_steps_from_none(void)
 {
-    struct bench bench;
+    struct bench bench = {0};
     open_bench(&bench);
     bench.settings.optimizer.warmup_steps = 4;
     bench.settings.optimizer.beta1 = 0.9;
     bench.settings.optimizer.beta2 = 0.999;
     bench.settings.optimizer.kind = OPTIMIZER_ADAM;
-    shard_destroy(bench.shard);
-    struct shard_spec spec = {.settings = &bench.settings, .incarnation = 7};
-    CU_ASSERT_EQUAL_FATAL(shard_create(&spec, &bench.shard), 0);
-    send_view(&bench, false, 0);
-    push(&bench, first, 0, 0, 4, 12.0f);
+    restart_shard(&bench, 0);
+    send_view(&bench, 0);
+    push(&bench, first, 0, all, 12.0f);
     const struct message *answer = only(&bench, first, MSG_WEIGHTS);
     CU_ASSERT_DOUBLE_EQUAL(((float *)answer->payload->data)[0], -0.25, 1e-5);
     close_bench(&bench);
@@ -471,20 +391,20 @@ static void test_shard_counts_steps_from_none(void)
 
 static void test_shard_keeps_a_version_it_is_asked_for(void)
 {
-    struct bench bench;
-    struct message ask = {.kind = MSG_CHECKPOINT_ASK, .run = run, .outcome = {.step = 2}};
+    struct bench bench = {0};
+    struct message ask = {.kind = MSG_CHECKPOINT_ASK, .run = run, .era = 1, .outcome = {.step = 2}};
     open_bench(&bench);
-    send_view(&bench, false, 0);
-    push(&bench, first, 0, 0, 4, 4.0f);
+    send_view(&bench, 0);
+    push(&bench, first, 0, all, 4.0f);
     hear(&bench, coordinator, &ask);
     CU_ASSERT_EQUAL(bench.out.count, 0);
-    push(&bench, first, 1, 0, 4, 4.0f);
+    push(&bench, first, 1, all, 4.0f);
     const struct message *state = only(&bench, store, MSG_BLOCK_STATE);
     CU_ASSERT_EQUAL(state->key.step, 2);
     CU_ASSERT_EQUAL(((float *)state->payload->data)[0], -2.0f);
     hear(&bench, coordinator, &ask); /* again: it has been sent */
     CU_ASSERT_EQUAL(bench.out.count, 0);
-    push(&bench, first, 2, 0, 4, 4.0f);
+    push(&bench, first, 2, all, 4.0f);
     hear(&bench, coordinator, &ask);
     const struct message *late = only(&bench, coordinator, MSG_CHECKPOINT_LATE);
     CU_ASSERT(late->outcome.step == 2 && late->outcome.newest == 3);
@@ -493,58 +413,211 @@ static void test_shard_keeps_a_version_it_is_asked_for(void)
 
 static void test_shard_ends_when_the_coordinator_is_silent(void)
 {
-    struct bench bench;
+    struct bench bench = {0};
     struct outcome end = {0};
     open_bench(&bench);
-    send_view(&bench, false, 0);
-    bench.now_ms += 9999;
-    hear(&bench, (struct address){0}, NULL);
-    CU_ASSERT(!shard_is_over(bench.shard, &end));
-    bench.now_ms += 2;
-    hear(&bench, (struct address){0}, NULL);
-    CU_ASSERT(shard_is_over(bench.shard, &end));
+    send_view(&bench, 0);
+    pass(&bench, 0, 1999999);
+    CU_ASSERT(!shard_is_over(bench.shards[0], &end));
+    pass(&bench, 0, 2);
+    CU_ASSERT(shard_is_over(bench.shards[0], &end));
     CU_ASSERT_EQUAL(end.code, ERR_TIMEOUT);
-    CU_ASSERT_PTR_NOT_NULL(strstr(end.text, "silence_s"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(end.text, "give_up_s"));
+    close_bench(&bench);
+}
+
+static void echo(struct bench *bench, uint64_t sent_ms)
+{
+    struct message beat = message_of(bench, MSG_BEAT);
+    beat.beat.sent_ms = sent_ms;
+    hear(bench, coordinator, &beat);
+}
+
+/* What the coordinator has written off makes no progress beside its successor. */
+static void test_shard_makes_no_version_without_a_lease(void)
+{
+    struct bench bench = {0};
+    open_bench(&bench);
+    send_view(&bench, 0);
+    pass(&bench, 0, 500);
+    uint64_t sent_ms = only(&bench, coordinator, MSG_BEAT)->beat.sent_ms;
+    CU_ASSERT_EQUAL(sent_ms, bench.now_ms);
+    bench.now_ms += 799501; /* a millisecond past 0.8 silence_s since the view */
+    push(&bench, first, 0, all, 4.0f);
+    echo(&bench, 0); /* a probe is no echo */
+    echo(&bench, bench.now_ms + 1);
+    CU_ASSERT_EQUAL(bench.out.count, 0);
+    echo(&bench, sent_ms); /* of long ago, and yet late enough */
+    CU_ASSERT_EQUAL(only(&bench, first, MSG_WEIGHTS)->key.step, 1);
+    push(&bench, first, 1, all, 4.0f);
+    bench.now_ms += 500;
+    push(&bench, first, 2, all, 4.0f);
+    CU_ASSERT_EQUAL(bench.out.count, 0);
+    close_bench(&bench);
+}
+
+static void send_void(struct bench *bench, uint64_t step)
+{
+    struct message msg = message_of(bench, MSG_VOID);
+    msg.key = (struct block_key){step, 0, 3, 4};
+    hear(bench, second, &msg);
+}
+
+static void test_shard_leaves_a_void_step_out(void)
+{
+    struct bench bench = {0};
+    open_bench(&bench);
+    send_view(&bench, 0);
+    send_void(&bench, 0);
+    only(&bench, second, MSG_REFUSED); /* this job stops at such gradients */
+    bench.settings.job.on_nonfinite = NONFINITE_SKIP;
+    push(&bench, first, 0, low, 4.0f);
+    send_void(&bench, 0);
+    const struct message *answer = only(&bench, first, MSG_WEIGHTS);
+    CU_ASSERT(answer->key.step == 1 && weight_of(answer) == 0.0f);
+    only(&bench, second, MSG_WEIGHTS);
+    send_void(&bench, 0); /* again: the step is past */
+    CU_ASSERT_EQUAL(only(&bench, second, MSG_WEIGHTS)->key.step, 1);
+    push(&bench, first, 1, all, 4.0f);
+    CU_ASSERT_EQUAL(weight_of(only(&bench, first, MSG_WEIGHTS)), -1.0f);
+    close_bench(&bench);
+}
+
+static void test_shard_names_who_sent_what_is_no_number(void)
+{
+    struct bench bench = {0};
+    open_bench(&bench);
+    send_view(&bench, 0);
+    push(&bench, second, 0, all, (float)HUGE_VAL);
+    CU_ASSERT_EQUAL(bench.out.count, 1);
+    const char *text = only(&bench, coordinator, MSG_ALARM)->outcome.text;
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "worker 1 sent a gradient of w"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "lanes 0..4 of step 0"));
+    push(&bench, first, 0, all, 4.0f);
+    CU_ASSERT_EQUAL(weight_of(only(&bench, first, MSG_WEIGHTS)), -1.0f);
+    close_bench(&bench);
+}
+
+static void test_shard_says_which_lanes_a_step_lacks(void)
+{
+    struct bench bench = {0};
+    open_bench(&bench);
+    send_view(&bench, 0);
+    push(&bench, first, 0, (struct lane_node){0, 1}, 4.0f);
+    pull(&bench, second, 1);
+    const struct message *lack = only(&bench, second, MSG_LACK);
+    CU_ASSERT(lack->key.step == 0 && lack->key.lane_begin == 1 && lack->key.lane_end == 4);
+    pull(&bench, second, 2); /* not of the step in work */
+    CU_ASSERT_EQUAL(bench.out.count, 0);
+    pass(&bench, 0, 500);
+    const struct beat *beat = &only(&bench, coordinator, MSG_BEAT)->beat;
+    CU_ASSERT(beat->lack_begin == 1 && beat->lack_end == 4 && beat->step == 0);
+    CU_ASSERT(beat->block_count == 1 && beat->parked_bytes == ELEMENTS * sizeof(float));
+    close_bench(&bench);
+}
+
+static void test_shard_forgets_everything_in_a_new_era(void)
+{
+    struct bench bench = {0};
+    open_bench(&bench);
+    bench.settings.checkpoint.every = 1;
+    send_view(&bench, 0);
+    push(&bench, first, 0, all, 4.0f);
+    push(&bench, first, 1, low, 4.0f);
+    bench.view.number = bench.view.era = 2;
+    bench.view.layout = NULL; /* it has it */
+    send_view(&bench, 0);
+    CU_ASSERT_EQUAL(bench.out.count, 0);
+    push(&bench, second, 0, high, 8.0f);
+    CU_ASSERT_EQUAL(bench.out.count, 0);
+    push(&bench, second, 0, low, 8.0f);
+    CU_ASSERT_EQUAL(weight_of(only(&bench, second, MSG_WEIGHTS)), -4.0f);
+    CU_ASSERT_EQUAL(count_of(&bench, MSG_WEIGHTS), 1);
+    pass(&bench, 0, 2000);
+    CU_ASSERT_EQUAL(count_of(&bench, MSG_BLOCK_STATE), 1); /* of the new era alone */
+    close_bench(&bench);
+}
+
+static void test_shard_sends_its_copies_again_until_they_are_kept(void)
+{
+    struct bench bench = {0};
+    open_bench(&bench);
+    bench.settings.checkpoint.every = 1;
+    send_view(&bench, 0);
+    push(&bench, first, 0, all, 4.0f);
+    pass(&bench, 0, 2000);
+    CU_ASSERT_EQUAL(only(&bench, store, MSG_BLOCK_STATE)->key.step, 1);
+    next_view(&bench);
+    bench.view.store_incarnation = 56; /* the coordinator was started again */
+    send_view(&bench, 0);
+    CU_ASSERT_EQUAL(
+        only(&bench, (struct address){PARTY_STORE, 56}, MSG_BLOCK_STATE)->key.step, 1);
+    struct message kept = message_of(&bench, MSG_BLOCK_KEPT);
+    kept.key.step = 1;
+    hear(&bench, store, &kept);
+    pass(&bench, 0, 2000);
+    CU_ASSERT_EQUAL(count_of(&bench, MSG_BLOCK_STATE), 0);
+    close_bench(&bench);
+}
+
+/* Room for one sum: the first block's comes to its end, the second's waits its turn. */
+static void test_shard_puts_further_blocks_off_when_much_is_parked(void)
+{
+    struct bench bench = {.settings.exchange.parked_bytes = ELEMENTS * sizeof(float)};
+    open_bench_of(&bench, 2 * ELEMENTS, ELEMENTS * sizeof(float));
+    send_view(&bench, 0);
+    push(&bench, first, 0, low, 4.0f);
+    push_at(&bench, 0, first, (struct block_key){0, 1, 0, 2}, 4.0f);
+    CU_ASSERT_EQUAL(shard_dropped_count(bench.shards[0]), 1);
+    push_at(&bench, 0, first, (struct block_key){0, 1, 0, 4}, 4.0f); /* whole: parks nothing */
+    CU_ASSERT_EQUAL(only(&bench, first, MSG_WEIGHTS)->key.block, 1);
+    push(&bench, second, 0, high, 4.0f);
+    CU_ASSERT_EQUAL(count_of(&bench, MSG_WEIGHTS), 2);
+    push_at(&bench, 0, first, (struct block_key){1, 1, 0, 2}, 4.0f); /* there is room again */
+    push_at(&bench, 0, second, (struct block_key){1, 1, 2, 4}, 4.0f);
+    CU_ASSERT_EQUAL(count_of(&bench, MSG_WEIGHTS), 2);
     close_bench(&bench);
 }
 
 static void test_shard_asked_to_stop_serves_until_the_job_ends(void)
 {
-    struct bench bench;
+    struct bench bench = {0};
     struct outcome end = {0};
     open_bench(&bench);
-    send_view(&bench, false, 0);
+    send_view(&bench, 0);
     outbox_clear(&bench.out);
-    shard_stop(bench.shard, &bench.out);
-    shard_stop(bench.shard, &bench.out);
+    shard_stop(bench.shards[0], &bench.out);
+    shard_stop(bench.shards[0], &bench.out);
     CU_ASSERT_EQUAL(bench.out.count, 1);
     CU_ASSERT_EQUAL(only(&bench, coordinator, MSG_BYE)->outcome.code, ERR_STOPPED);
-    CU_ASSERT(!shard_is_over(bench.shard, &end));
-    push(&bench, first, 0, 0, 4, 4.0f);
+    CU_ASSERT(!shard_is_over(bench.shards[0], &end));
+    push(&bench, first, 0, all, 4.0f);
     only(&bench, first, MSG_WEIGHTS);
+    pass(&bench, 0, 1000); /* it may have been lost */
+    CU_ASSERT_EQUAL(only(&bench, coordinator, MSG_BYE)->outcome.code, ERR_STOPPED);
     close_bench(&bench);
+    bench = (struct bench){0};
     open_bench(&bench); /* nobody has answered yet: there is nothing to wait for */
-    shard_stop(bench.shard, &bench.out);
-    CU_ASSERT(shard_is_over(bench.shard, &end) && end.code == ERR_STOPPED);
+    shard_stop(bench.shards[0], &bench.out);
+    CU_ASSERT(shard_is_over(bench.shards[0], &end) && end.code == ERR_STOPPED);
     close_bench(&bench);
 }
 
-#define TESTS(X)                                                   \
-    X(test_shard_asked_to_stop_serves_until_the_job_ends) \
-    X(test_shard_says_hello_until_it_has_a_view)                   \
-    X(test_shard_answers_every_pusher_when_the_tree_is_whole)      \
-    X(test_shard_counts_a_push_once_however_often_it_comes)        \
-    X(test_shard_refuses_what_cannot_be_a_push)                    \
-    X(test_shard_refuses_ghosts_by_name)                           \
-    X(test_shard_answers_a_pull_when_the_version_is_there)         \
-    X(test_shard_keeps_an_old_version_whole_for_a_slow_reply)      \
-    X(test_shard_waits_for_the_store_when_checkpoints_are_behind)  \
-    X(test_shard_takes_its_blocks_from_the_store_when_resumed)     \
-    X(test_shard_answers_a_repeated_push_of_the_last_step)         \
-    X(test_shard_does_not_answer_a_push_of_long_ago)               \
+#define TESTS(X) \
+    X(test_shard_says_hello_until_it_has_a_view) \
+    X(test_shard_answers_every_pusher_when_the_tree_is_whole) \
+    X(test_shard_counts_a_push_once_however_often_it_comes) \
+    X(test_shard_refuses_what_cannot_be_a_push) \
+    X(test_shard_passes_over_what_its_view_does_not_give_it) \
+    X(test_shard_refuses_ghosts_by_name) \
+    X(test_shard_answers_a_pull_when_the_version_is_there) \
+    X(test_shard_keeps_an_old_version_whole_for_a_slow_reply) \
+    X(test_shard_waits_for_the_store_when_checkpoints_are_behind) \
+    X(test_shard_takes_its_blocks_from_the_store_when_resumed) \
+    X(test_shard_answers_a_repeated_push_of_the_last_step) \
+    X(test_shard_answers_a_push_of_long_ago_with_what_it_has) \
     X(test_shard_keeps_its_run_when_another_coordinator_welcomes_it) \
-    X(test_shard_gives_up_on_a_view_that_does_not_fit)               \
-    X(test_shard_keeps_a_version_it_is_asked_for)                  \
+    X(test_shard_gives_up_on_a_view_that_does_not_fit) \
     X(test_shard_answers_a_pull_of_a_later_version_when_it_is_there) \
     X(test_shard_answers_who_pulled_and_then_pushed) \
     X(test_shard_says_so_when_asked_for_too_many_versions) \
@@ -552,6 +625,15 @@ static void test_shard_asked_to_stop_serves_until_the_job_ends(void)
     X(test_shard_gives_up_on_a_state_of_another_size) \
     X(test_shard_fetches_a_few_blocks_at_a_time) \
     X(test_shard_counts_steps_from_none) \
-    X(test_shard_ends_when_the_coordinator_is_silent)
+    X(test_shard_keeps_a_version_it_is_asked_for) \
+    X(test_shard_ends_when_the_coordinator_is_silent) \
+    X(test_shard_makes_no_version_without_a_lease) \
+    X(test_shard_leaves_a_void_step_out) \
+    X(test_shard_names_who_sent_what_is_no_number) \
+    X(test_shard_says_which_lanes_a_step_lacks) \
+    X(test_shard_forgets_everything_in_a_new_era) \
+    X(test_shard_sends_its_copies_again_until_they_are_kept) \
+    X(test_shard_puts_further_blocks_off_when_much_is_parked) \
+    X(test_shard_asked_to_stop_serves_until_the_job_ends)
 
 UNIT_MAIN("shard", TESTS)

@@ -23,7 +23,16 @@
     X(test_store_create_says_why_it_cannot) \
     X(test_store_create_refuses_other_settings) \
     X(test_store_resumes_a_run_that_is_longer_or_shorter) \
-    X(test_store_sweeps_what_a_killed_store_left)
+    X(test_store_sweeps_what_a_killed_store_left) \
+    X(test_store_begins_an_era_at_a_checkpoint_it_has_written) \
+    X(test_store_goes_on_over_views_of_the_same_era) \
+    X(test_store_drops_what_is_of_another_era) \
+    X(test_store_refuses_an_era_that_begins_at_what_is_not_there) \
+    X(test_store_of_a_run_taken_up_again_is_past_its_first_checkpoint) \
+    X(test_store_resumes_the_one_before_a_torn_one) \
+    X(test_store_tries_the_last_step_again) \
+    X(test_store_waits_on_for_blocks_of_the_last_step) \
+    X(test_store_removes_old_checkpoints_at_its_end)
 
 enum { PARTS = 3, STEP_COUNT = 100, SHARDS = 2, BLOCK_BYTES = 64 };
 
@@ -54,6 +63,8 @@ struct bench {
     struct store *store;
     struct outbox said;
     size_t held_bytes;
+    uint32_t view, era; /* the store's */
+    uint64_t start_step;
 };
 
 /* set: as given to --set, or NULL. */
@@ -110,12 +121,16 @@ static void step(struct bench *b, uint64_t now_ms, struct address from, const st
     store_step(b->store, now_ms, from, msg, &b->said);
 }
 
+/* The next view of the era. */
 static void send_view(struct bench *b)
 {
     struct shard_member shards[SHARDS] = {{.incarnation = incarnations[0]},
                                           {.incarnation = incarnations[1]}};
-    struct message msg = {.kind = MSG_VIEW, .run = run_of_all, .view = 1};
-    msg.view_body = (struct view){.number = 1,
+    struct message msg = {.kind = MSG_VIEW, .run = run_of_all, .view = ++b->view, .era = b->era};
+    msg.view_body = (struct view){.number = b->view,
+                                  .era = b->era,
+                                  .start_step = b->start_step,
+                                  .is_restored = b->start_step > 0,
                                   .step_count = STEP_COUNT,
                                   .shard_count = SHARDS,
                                   .shards = shards,
@@ -124,16 +139,37 @@ static void send_view(struct bench *b)
     step(b, 0, coordinator, &msg);
 }
 
-/* A store with a view. */
-static void start(struct bench *b, const char *resume_dir, uint64_t incarnation)
+static void begin_era(struct bench *b, uint64_t start_step)
+{
+    b->era++;
+    b->start_step = start_step;
+    send_view(b);
+}
+
+static void must_create(struct bench *b, const char *resume_dir, uint64_t incarnation)
 {
     struct err_msg why = {""};
     int err = create(b, resume_dir, incarnation, &why);
     if (err != 0)
         printf("\n%s\n", why.text);
     CU_ASSERT_FATAL(err == 0);
+    b->view = 0;
+    b->era = 1;
+    b->start_step = store_resume_step(b->store);
+}
+
+/* A store with a view. */
+static void start(struct bench *b, const char *resume_dir, uint64_t incarnation)
+{
+    must_create(b, resume_dir, incarnation);
     send_view(b);
     CU_ASSERT(b->said.count == 0);
+}
+
+/* A moment later. */
+static void tick(struct bench *b, uint64_t now_ms)
+{
+    step(b, now_ms, (struct address){0}, NULL);
 }
 
 static float value_of(uint64_t step_number, size_t part, uint64_t i)
@@ -147,7 +183,8 @@ static struct message state_of(struct bench *b, uint64_t step_number, uint32_t b
     size_t count = (size_t)(range->end - range->begin);
     struct message msg = {.kind = MSG_BLOCK_STATE,
                           .run = run_of_all,
-                          .view = 1,
+                          .view = b->view,
+                          .era = b->era,
                           .key = {.step = step_number, .block = block}};
     msg.payload = buffer_pool_take(b->pool, PARTS * count * sizeof(float));
     CU_ASSERT_FATAL(msg.payload != NULL);
@@ -269,6 +306,11 @@ static void test_store_takes_several_steps_at_once_in_any_order(void)
     expect_values(&b, "checkpoint-20", 20);
     expect_values(&b, "checkpoint-30", 30);
     hand_in_all(&b, 40, 0); /* keep = 2 */
+    CU_ASSERT(count_in(b.out) == 4);
+    tick(&b, 999);
+    CU_ASSERT(count_in(b.out) == 4);
+    tick(&b, 2000);
+    tick(&b, 3000);
     CU_ASSERT(count_in(b.out) == 2 && scratch_has(b.out, "checkpoint-30"));
     tear_down(&b);
 }
@@ -290,8 +332,11 @@ static void test_store_answers_a_block_that_comes_twice(void)
 
 static void fetch(struct bench *b, uint64_t step_number, uint32_t block)
 {
-    struct message msg = {
-        .kind = MSG_BLOCK_FETCH, .run = run_of_all, .key = {.step = step_number, .block = block}};
+    struct message msg = {.kind = MSG_BLOCK_FETCH,
+                          .run = run_of_all,
+                          .view = b->view,
+                          .era = b->era,
+                          .key = {.step = step_number, .block = block}};
     step(b, 0, shard_of(block), &msg);
 }
 
@@ -348,7 +393,7 @@ static void test_store_serves_after_the_view_what_came_before_it(void)
     set_up(&b);
     start(&b, NULL, 9);
     hand_in_all(&b, 40, 0);
-    CU_ASSERT_FATAL(create(&b, b.out, 10, NULL) == 0);
+    must_create(&b, b.out, 10);
     fetch(&b, 40, 2);
     struct message state = state_of(&b, 50, 3);
     CU_ASSERT(b.said.count == 0 && store_is_waiting(b.store));
@@ -378,7 +423,8 @@ static void test_store_serves_later_what_it_has_no_room_for_now(void)
     struct outbox unsent = {0};
     size_t asked = 0;
     for (; !store_is_waiting(b.store) && asked < 1000; asked++) {
-        struct message msg = {.kind = MSG_BLOCK_FETCH, .run = run_of_all, .key = {.step = 40}};
+        struct message msg = {
+            .kind = MSG_BLOCK_FETCH, .run = run_of_all, .era = 1, .key = {.step = 40}};
         store_step(b.store, 0, shard_of(0), &msg, &unsent);
     }
     CU_ASSERT(asked < 1000 && asked > 2 && unsent.count == asked - 1);
@@ -412,7 +458,10 @@ static void test_store_refuses_who_and_what_does_not_belong(void)
     struct message msg = state_of(&b, 40, 0);
     msg.run.low++;
     expect_refused(&b, shard_of(0), msg, ERR_REFUSED);
-    expect_refused(&b, (struct address){PARTY_SHARD, 99}, state_of(&b, 40, 0), ERR_REFUSED);
+    msg = state_of(&b, 40, 0);
+    step(&b, 0, (struct address){PARTY_SHARD, 99}, &msg); /* it may be in the next view */
+    CU_ASSERT(b.said.count == 0 && store_refused_count(b.store) == 2);
+    buffer_unref(msg.payload);
     msg = state_of(&b, 40, 0);
     msg.key.block = (uint32_t)b.layout->block_count;
     expect_refused(&b, shard_of(0), msg, ERR_PROTO);
@@ -420,7 +469,8 @@ static void test_store_refuses_who_and_what_does_not_belong(void)
     msg.payload->size_bytes -= sizeof(float);
     expect_refused(&b, shard_of(0), msg, ERR_PROTO);
     expect_refused(&b, shard_of(0), state_of(&b, STEP_COUNT + 1, 0), ERR_PROTO);
-    msg = (struct message){.kind = MSG_BLOCK_FETCH, .run = run_of_all, .key = {.step = 40}};
+    msg = (struct message){
+        .kind = MSG_BLOCK_FETCH, .run = run_of_all, .era = 1, .key = {.step = 40}};
     expect_refused(&b, shard_of(0), msg, ERR_NOT_FOUND);
     msg.kind = MSG_PULL;
     step(&b, 0, shard_of(0), &msg);
@@ -439,7 +489,7 @@ static void test_store_tells_the_coordinator_that_the_model_is_another(void)
     other[0].shape[0] = 12;
     layout_destroy(b.layout);
     CU_ASSERT_FATAL(layout_create(other, 2, BLOCK_BYTES, &b.layout, NULL) == 0);
-    CU_ASSERT_FATAL(create(&b, b.out, 10, NULL) == 0);
+    must_create(&b, b.out, 10);
     send_view(&b);
     const struct message *no = said(&b, MSG_REFUSED);
     CU_ASSERT_FATAL(no != NULL && b.said.items[0].to.party == PARTY_COORDINATOR);
@@ -593,6 +643,8 @@ static void test_store_resumes_a_run_that_is_longer_or_shorter(void)
     hand_in_all(&b, 40, 0);
     for (size_t i = 0; i < ARRAY_LEN(lengths); i++) {
         CU_ASSERT_FATAL(resume_with(&b, lengths[i], &why) == 0);
+        b.view = 0;
+        b.start_step = 40;
         send_view(&b);
         fetch(&b, 40, 1);
         expect_state(&b, 40, 1);
@@ -615,6 +667,209 @@ static void test_store_sweeps_what_a_killed_store_left(void)
     store_destroy(killed);
     CU_ASSERT(count_in(b.out) == 1);
     expect_values(&b, "checkpoint-40", 40);
+    tear_down(&b);
+}
+
+/* A state of that era; true when it is kept. */
+static bool is_kept_in(struct bench *b, uint32_t era, uint64_t step_number, uint32_t block)
+{
+    struct message msg = state_of(b, step_number, block);
+    msg.era = era;
+    step(b, 0, shard_of(block), &msg);
+    buffer_unref(msg.payload);
+    return said(b, MSG_BLOCK_KEPT) != NULL;
+}
+
+static void test_store_begins_an_era_at_a_checkpoint_it_has_written(void)
+{
+    struct bench b;
+    set_up(&b);
+    start(&b, NULL, 9);
+    hand_in_all(&b, 20, 0);
+    hand_in_all(&b, 40, 0);
+    hand_in(&b, 0, 50, 0);
+    begin_era(&b, 40);
+    CU_ASSERT(b.said.count == 0 && !store_is_waiting(b.store));
+    CU_ASSERT(!scratch_has(b.out, "checkpoint-50.tmp-0000000000000009"));
+    for (uint32_t i = 0; i < b.layout->block_count; i++) {
+        fetch(&b, 40, i);
+        expect_state(&b, 40, i);
+        CU_ASSERT(said(&b, MSG_BLOCK_STATE)->era == 2);
+    }
+    fetch(&b, 20, 0);
+    CU_ASSERT(said(&b, MSG_REFUSED) != NULL);
+    hand_in_all(&b, 50, 0);
+    expect_values(&b, "checkpoint-50", 50);
+    begin_era(&b, 20); /* as if the coordinator had not heard of the others */
+    hand_in_all(&b, 40, 0);
+    hand_in_all(&b, 50, 0);
+    begin_era(&b, 0);
+    hand_in_all(&b, 20, 0);
+    tear_down(&b);
+}
+
+static void test_store_goes_on_over_views_of_the_same_era(void)
+{
+    struct bench b;
+    set_up(&b);
+    start(&b, NULL, 9);
+    hand_in(&b, 0, 40, 0);
+    send_view(&b);
+    for (uint32_t i = 1; i < b.layout->block_count; i++)
+        hand_in(&b, 0, 40, i);
+    CU_ASSERT(said(&b, MSG_CHECKPOINT_DONE) != NULL);
+    expect_values(&b, "checkpoint-40", 40);
+    tear_down(&b);
+}
+
+static void test_store_drops_what_is_of_another_era(void)
+{
+    struct bench b;
+    set_up(&b);
+    start(&b, NULL, 9);
+    begin_era(&b, 0);
+    CU_ASSERT(!is_kept_in(&b, 1, 40, 0) && !is_kept_in(&b, 3, 40, 0));
+    CU_ASSERT(b.said.count == 0 && !store_is_waiting(b.store));
+    CU_ASSERT(store_refused_count(b.store) == 2 && count_in(b.out) == 0);
+    CU_ASSERT(is_kept_in(&b, 2, 40, 0));
+    /* A shard of a view that is on its way here is not sent off. */
+    struct message msg = state_of(&b, 40, 1);
+    msg.view = b.view + 1;
+    step(&b, 0, (struct address){PARTY_SHARD, 99}, &msg);
+    CU_ASSERT(b.said.count == 0);
+    buffer_unref(msg.payload);
+    tear_down(&b);
+}
+
+static void test_store_refuses_an_era_that_begins_at_what_is_not_there(void)
+{
+    struct bench b;
+    set_up(&b);
+    start(&b, NULL, 9);
+    hand_in_all(&b, 40, 0);
+    scratch_flip(scratch_path(b.out, "checkpoint-40/model-00001-of-00001.safetensors"), -1);
+    begin_era(&b, 40);
+    const struct message *no = said(&b, MSG_REFUSED);
+    CU_ASSERT_FATAL(no != NULL && b.said.items[0].to.party == PARTY_COORDINATOR);
+    CU_ASSERT(strstr(no->outcome.text, "was changed") != NULL);
+    begin_era(&b, 30);
+    CU_ASSERT(said(&b, MSG_REFUSED) != NULL);
+    CU_ASSERT(is_kept_in(&b, 1, 50, 0)); /* still the era before */
+    tear_down(&b);
+}
+
+static void test_store_of_a_run_taken_up_again_is_past_its_first_checkpoint(void)
+{
+    struct bench b;
+    set_up(&b);
+    start(&b, NULL, 9);
+    hand_in_all(&b, 20, 0);
+    hand_in_all(&b, 40, 0);
+    must_create(&b, scratch_path(b.out, "checkpoint-40"), 10);
+    b.start_step = 20; /* the era's; some shard may have missed it all */
+    send_view(&b);
+    fetch(&b, 20, 1);
+    expect_state(&b, 20, 1);
+    begin_era(&b, 40);
+    fetch(&b, 40, 1);
+    expect_state(&b, 40, 1);
+    must_create(&b, scratch_path(b.out, "checkpoint-40"), 11);
+    b.start_step = 10; /* long gone */
+    send_view(&b);
+    CU_ASSERT(b.said.count == 0);
+    hand_in_all(&b, 50, 0);
+    tear_down(&b);
+}
+
+static void test_store_resumes_the_one_before_a_torn_one(void)
+{
+    struct bench b;
+    struct err_msg why = {""};
+    set_up(&b);
+    start(&b, NULL, 9);
+    hand_in_all(&b, 30, 0);
+    hand_in_all(&b, 40, 0);
+    must_create(&b, b.out, 10);
+    CU_ASSERT_STRING_EQUAL(store_resume_note(b.store), "");
+    scratch_flip(scratch_path(b.out, "checkpoint-40/model-00001-of-00001.safetensors"), -1);
+    start(&b, b.out, 11);
+    CU_ASSERT(store_resume_step(b.store) == 30);
+    CU_ASSERT(strstr(store_resume_note(b.store), "was changed") != NULL);
+    CU_ASSERT(strstr(store_resume_note(b.store), "; going on from ") != NULL);
+    CU_ASSERT(strstr(store_resume_note(b.store), "checkpoint-30, which") != NULL);
+    fetch(&b, 30, 0);
+    expect_state(&b, 30, 0);
+    CU_ASSERT(create(&b, scratch_path(b.out, "checkpoint-40"), 12, &why) == ERR_INPUT);
+    CU_ASSERT(unlink(scratch_path(b.out, "checkpoint-40/checkpoint.json")) == 0);
+    start(&b, b.out, 13);
+    CU_ASSERT(store_resume_step(b.store) == 30);
+    CU_ASSERT(strstr(store_resume_note(b.store), "checkpoint-40/checkpoint.json") != NULL);
+    tear_down(&b);
+}
+
+static void test_store_tries_the_last_step_again(void)
+{
+    struct bench b;
+    uint32_t last = 0;
+    set_up(&b);
+    start(&b, NULL, 9);
+    for (uint32_t i = 1; i < b.layout->block_count; i++)
+        hand_in(&b, 0, STEP_COUNT, last = i);
+    /* No room for the block, then none for the manifest. */
+    static const rlim_t rooms[] = {200, 600};
+    for (size_t i = 0; i < ARRAY_LEN(rooms); i++) {
+        struct message msg = state_of(&b, STEP_COUNT, 0);
+        scratch_limit_files(rooms[i]);
+        step(&b, 2000 * (i + 1), shard_of(0), &msg);
+        CU_ASSERT_FATAL(said(&b, MSG_CHECKPOINT_DONE) != NULL && b.said.count == 1);
+        CU_ASSERT(said(&b, MSG_CHECKPOINT_DONE)->outcome.code == ERR_IO);
+        CU_ASSERT(said(&b, MSG_CHECKPOINT_DONE)->outcome.step == STEP_COUNT);
+        step(&b, 2000 * (i + 1) + 999, shard_of(0), &msg); /* not that soon */
+        CU_ASSERT(b.said.count == 0);
+        scratch_limit_files(0);
+        buffer_unref(msg.payload);
+    }
+    hand_in(&b, 8000, STEP_COUNT, 0);
+    CU_ASSERT_FATAL(said(&b, MSG_CHECKPOINT_DONE) != NULL);
+    CU_ASSERT(said(&b, MSG_CHECKPOINT_DONE)->outcome.code == 0);
+    expect_values(&b, "checkpoint-100", STEP_COUNT);
+    hand_in(&b, 9000, STEP_COUNT, last);
+    tear_down(&b);
+}
+
+static void test_store_waits_on_for_blocks_of_the_last_step(void)
+{
+    struct bench b;
+    set_up(&b);
+    start(&b, NULL, 9);
+    for (uint32_t i = 1; i < b.layout->block_count; i++)
+        hand_in(&b, 0, STEP_COUNT, i);
+    for (uint64_t i = 1; i <= 2; i++) {
+        tick(&b, i * 60000);
+        CU_ASSERT_FATAL(said(&b, MSG_CHECKPOINT_DONE) != NULL);
+        CU_ASSERT(said(&b, MSG_CHECKPOINT_DONE)->outcome.code == ERR_TIMEOUT);
+        tick(&b, i * 60000 + 100);
+        CU_ASSERT(b.said.count == 0);
+    }
+    hand_in(&b, 130000, STEP_COUNT, 0);
+    expect_values(&b, "checkpoint-100", STEP_COUNT);
+    tear_down(&b);
+}
+
+static void test_store_removes_old_checkpoints_at_its_end(void)
+{
+    struct bench b;
+    set_up(&b);
+    start(&b, NULL, 9);
+    for (uint64_t i = 10; i <= 50; i += 10)
+        hand_in_all(&b, i, 0);
+    begin_era(&b, 20); /* none is gone yet */
+    CU_ASSERT(b.said.count == 0 && count_in(b.out) == 5);
+    hand_in_all(&b, 30, 0);
+    store_destroy(b.store);
+    b.store = NULL;
+    CU_ASSERT(scratch_has(b.out, "checkpoint-30") && scratch_has(b.out, "checkpoint-20"));
+    CU_ASSERT(!scratch_has(b.out, "checkpoint-10"));
     tear_down(&b);
 }
 

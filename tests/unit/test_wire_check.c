@@ -33,12 +33,13 @@ static void test_wire_check_refuses_a_view_that_contradicts_itself(void)
     uint32_t block_shard[3] = {0, 1, 1}, lane_worker[4] = {0, 0, 1, 2};
     struct layout layout = {.block_count = 3};
     struct message msg = {.kind = MSG_VIEW};
-    msg.view_body = (struct view){.number = 1, .start_step = 5, .step_count = 5,
+    msg.view_body = (struct view){.number = 1, .era = 1, .start_step = 5, .step_count = 5,
                                   .shard_count = 2, .worker_count = 3, .block_count = 3,
                                   .lane_count = 4, .shards = shards, .workers = workers,
                                   .block_shard = block_shard, .lane_worker = lane_worker,
                                   .layout = &layout};
     REFUSES(msg, view_body.number, 0);
+    REFUSES(msg, view_body.era, 0);
     REFUSES(msg, view_body.start_step, 6);
     REFUSES(msg, view_body.step_count, UINT64_MAX);
     REFUSES(msg, view_body.train_count, UINT64_MAX);
@@ -64,6 +65,36 @@ static void test_wire_check_refuses_a_view_that_contradicts_itself(void)
     CU_ASSERT(passes(&msg));
 }
 
+static void test_wire_check_lets_nobody_have_what_a_view_can_do_without(void)
+{
+    struct shard_member shards[3] = {{.rank = 0}, {.rank = 1}, {.rank = 2}};
+    struct worker_member workers[2] = {{.rank = 0}, {.rank = 1}};
+    uint32_t primary[2] = {0, 1}, backup[2] = {1, NOBODY}, learner[2] = {2, 2};
+    uint32_t lane_worker[2] = {NOBODY, 1};
+    struct message msg = {.kind = MSG_VIEW};
+    msg.view_body = (struct view){.number = 1, .era = 1, .shard_count = 3, .worker_count = 2,
+                                  .block_count = 2, .lane_count = 2, .shards = shards,
+                                  .workers = workers, .block_shard = primary,
+                                  .block_backup = backup, .block_learner = learner,
+                                  .lane_worker = lane_worker};
+    REFUSES(msg, view_body.worker_count, 1);
+    REFUSES(msg, view_body.worker_count, 0);
+    REFUSES(msg, view_body.block_backup, primary); /* one shard is both */
+    REFUSES(msg, view_body.block_learner, primary);
+    REFUSES(msg, view_body.block_backup, learner);
+    REFUSES(msg, view_body.shard_count, 2); /* the learner is not there */
+    uint32_t gone[2] = {0, NOBODY}, far[2] = {1, 3};
+    REFUSES(msg, view_body.block_shard, gone);
+    REFUSES(msg, view_body.block_backup, far);
+    REFUSES(msg, view_body.block_learner, far);
+    lane_worker[1] = NOBODY;
+    msg.view_body.worker_count = 0;
+    msg.view_body.block_learner = NULL;
+    CU_ASSERT(passes(&msg));
+    msg.view_body.block_backup = NULL;
+    CU_ASSERT(passes(&msg));
+}
+
 static void test_wire_check_refuses_a_block_key_out_of_range(void)
 {
     float floats[4] = {0};
@@ -86,6 +117,34 @@ static void test_wire_check_refuses_a_block_key_out_of_range(void)
     msg.kind = MSG_PULL;
     msg.payload = NULL;
     REFUSES(msg, payload, &payload);
+}
+
+static void test_wire_check_knows_which_kinds_are_of_a_node(void)
+{
+    float floats[4] = {0};
+    struct buffer payload = {.data = floats, .size_bytes = sizeof(floats)};
+    const enum message_kind of_node[] = {MSG_PUSH, MSG_VOID, MSG_UPDATE, MSG_UPDATE_VOID};
+    const enum message_kind of_block[] = {MSG_PULL, MSG_WEIGHTS, MSG_UPDATED, MSG_REPLICA,
+                                          MSG_FILLED};
+    for (size_t i = 0; i < ARRAY_LEN(of_node) + ARRAY_LEN(of_block); i++) {
+        bool is_of_node = i < ARRAY_LEN(of_node);
+        struct message msg = {.kind = is_of_node ? of_node[i] : of_block[i - ARRAY_LEN(of_node)],
+                              .key = {.step = 3, .lane_begin = 4, .lane_end = 8}};
+        if (wire_kind_of(msg.kind)->payload == PAYLOAD_FLOATS)
+            msg.payload = &payload;
+        REFUSES(msg, key.lane_end, 7);
+        REFUSES(msg, key.lane_end, 4);
+        msg.key = (struct block_key){.step = 3};
+        CU_ASSERT(passes(&msg) == !is_of_node);
+    }
+    struct message lack = {.kind = MSG_LACK, .key = {.lane_begin = 3, .lane_end = 8}};
+    REFUSES(lack, key.lane_end, 3);
+    REFUSES(lack, key.lane_end, 2);
+    REFUSES(lack, key.lane_end, LANES_MAX + 1);
+    REFUSES(lack, key.lane_begin, 8);
+    REFUSES(lack, key.block, WIRE_BLOCKS_MAX);
+    lack.key = (struct block_key){.step = 3};
+    CU_ASSERT(!passes(&lack));
 }
 
 static void test_wire_check_refuses_a_hello_out_of_range(void)
@@ -136,11 +195,25 @@ static void test_wire_check_refuses_results_out_of_range(void)
     msg = (struct message){.kind = MSG_BEAT};
     REFUSES(msg, beat.cpu_us, UINT64_MAX);
     REFUSES(msg, beat.bytes_in, UINT64_MAX);
+    REFUSES(msg, beat.sent_ms, UINT64_MAX);
+    REFUSES(msg, beat.version_sum, UINT64_MAX);
+    REFUSES(msg, beat.parked_bytes, UINT64_MAX);
+    REFUSES(msg, beat.staleness_count[BEAT_STALENESS - 1], UINT64_MAX);
+    REFUSES(msg, beat.lack_begin, 1);
+    msg.beat.lack_begin = 3;
+    msg.beat.lack_end = LANES_MAX;
+    REFUSES(msg, beat.lack_end, 3);
+    REFUSES(msg, beat.lack_end, LANES_MAX + 1);
+    REFUSES(msg, beat.lack_begin, UINT32_MAX);
+    msg = (struct message){.kind = MSG_DRAIN, .drain = {.rank = WORKERS_MAX - 1}};
+    REFUSES(msg, drain.rank, WORKERS_MAX);
+    msg = (struct message){.kind = MSG_ALARM, .outcome = {.code = ERR_LOST}};
+    REFUSES(msg, outcome.code, 1);
 }
 
 static void test_wire_kinds_have_their_own_texts(void)
 {
-    for (int kind = MSG_HELLO; kind <= MSG_BLOCK_KEPT; kind++) {
+    for (int kind = MSG_HELLO; kind <= MSG_DRAINING; kind++) {
         const struct wire_kind *row = wire_kind_of((enum message_kind)kind);
         CU_ASSERT_FATAL(row != NULL);
         CU_ASSERT((int)row->kind == kind);
@@ -148,15 +221,23 @@ static void test_wire_kinds_have_their_own_texts(void)
     }
     CU_ASSERT_STRING_EQUAL(message_kind_text(MSG_PUSH), "push");
     CU_ASSERT_STRING_EQUAL(message_kind_text(MSG_BLOCK_KEPT), "block_kept");
+    CU_ASSERT_STRING_EQUAL(message_kind_text(MSG_UPDATED), "updated");
+    CU_ASSERT_STRING_EQUAL(message_kind_text(MSG_DRAINING), "draining");
     CU_ASSERT_STRING_EQUAL(message_kind_text(MSG_LEAF), "leaf");
+    CU_ASSERT_STRING_EQUAL(message_kind_text(MSG_LEAF_VOID), "leaf_void");
+    CU_ASSERT_STRING_EQUAL(message_kind_text(MSG_DROP_LANES), "drop_lanes");
+    CU_ASSERT_STRING_EQUAL(message_kind_text(MSG_LANE_DROPPED), "lane_dropped");
+    CU_ASSERT_STRING_EQUAL(message_kind_text(MSG_GONE), "gone");
     CU_ASSERT_STRING_EQUAL(message_kind_text((enum message_kind)40), "unknown");
 }
 
-#define TESTS(X)                                              \
-    X(test_wire_check_refuses_a_view_that_contradicts_itself) \
-    X(test_wire_check_refuses_a_block_key_out_of_range)       \
-    X(test_wire_check_refuses_a_hello_out_of_range)           \
-    X(test_wire_check_refuses_results_out_of_range)           \
+#define TESTS(X)                                                   \
+    X(test_wire_check_refuses_a_view_that_contradicts_itself)      \
+    X(test_wire_check_lets_nobody_have_what_a_view_can_do_without) \
+    X(test_wire_check_refuses_a_block_key_out_of_range)            \
+    X(test_wire_check_knows_which_kinds_are_of_a_node)             \
+    X(test_wire_check_refuses_a_hello_out_of_range)                \
+    X(test_wire_check_refuses_results_out_of_range)                \
     X(test_wire_kinds_have_their_own_texts)
 
 UNIT_MAIN("wire_check", TESTS)

@@ -1,0 +1,246 @@
+#include "ps/shard_state.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include "common/vector_math.h"
+
+/* Of the coordinator's patience, how much a primary may use up before it makes no new version. */
+static const double lease_share = 0.8;
+
+/* Updates that a block may keep for its replicas once those of all blocks take up all that the
+ * shard may hold for others. */
+enum { UPDATES_WHEN_FULL = 4 };
+
+static size_t updates_max(const struct shard *shard)
+{
+    bool is_full = shard->log_bytes > shard->spec.settings->exchange.parked_bytes;
+    return is_full ? UPDATES_WHEN_FULL : REPLICA_UPDATES_MAX;
+}
+
+static bool has_lease(const struct shard *shard)
+{
+    double limit_ms = lease_share * 1000.0 * shard->spec.settings->cluster.silence_s;
+    return (double)(shard->now_ms - shard->lease_ms) <= limit_ms;
+}
+
+/* Whether a new version may be made just now.  A checkpoint step waits while earlier copies fill
+ * the memory allowed for them: the store's pace becomes the job's, instead of memory growing. */
+static bool may_go_on(const struct shard *shard, struct shard_block *block)
+{
+    if (shard_is_checkpoint(shard, shard_block_step(block) + 1) && !shard_is_keeping_up(shard))
+        return false;
+    if (block->clocks == NULL && !shard_is_settled(block))
+        return false;
+    return has_lease(shard) && replicas_make_room(&block->replicas, updates_max(shard));
+}
+
+void shard_clear_sums(struct shard *shard, struct shard_block *block)
+{
+    shard->parked_bytes -= reduction_held_bytes(&block->sums);
+    reduction_clear(&block->sums);
+    block->is_void = false;
+}
+
+/* Makes the next version of sum, which is borrowed; NULL: the step is left out. */
+static void make_version(struct shard *shard, struct shard_block *block,
+                         const struct replica_update *made_of, struct outbox *out)
+{
+    struct shard_update update = {
+        .settings = shard->spec.settings,
+        .batching = &shard->batching,
+        .step_count = shard->step_count,
+        .lanes = made_of->lanes,
+        .sum = made_of->sum,
+        .pool = shard->pool,
+    };
+    if (shard_block_apply(block, &update) != 0) {
+        shard_give_up(shard, ERR_NOMEM, "no memory for the next version of a block", out);
+        return;
+    }
+    shard_feed(shard, block, made_of, out);
+}
+
+/* In bsp, when the sum is whole. */
+static void close_step(struct shard *shard, struct shard_block *block, struct outbox *out)
+{
+    struct replica_update whole = {.lanes = {0, block->lane_count}};
+    if (!block->is_void && !reduction_has(&block->sums, whole.lanes))
+        return;
+    if (!may_go_on(shard, block))
+        return; /* tried again on a tick */
+    shard->parked_bytes -= reduction_held_bytes(&block->sums);
+    if (!block->is_void)
+        whole.sum = reduction_take(&block->sums, whole.lanes);
+    reduction_clear(&block->sums);
+    block->is_void = false;
+    make_version(shard, block, &whole, out);
+    buffer_unref(whole.sum);
+}
+
+static void tell(struct shard *shard, struct shard_block *block, struct outbox *out)
+{
+    if (!shard_is_settled(block))
+        return;
+    shard_answer_waiters(shard, block, out);
+    shard_capture(shard, block, out);
+}
+
+void shard_settle(struct shard *shard, struct shard_block *block, struct outbox *out)
+{
+    if (shard->is_over || block->role != ROLE_PRIMARY || !block->is_ready)
+        return;
+    tell(shard, block, out);
+    uint64_t version = block->version;
+    if (block->clocks == NULL)
+        close_step(shard, block, out);
+    if (block->version != version && !shard->is_over)
+        tell(shard, block, out);
+}
+
+void shard_settle_all(struct shard *shard, struct outbox *out)
+{
+    for (size_t i = 0; shard->layout != NULL && i < shard->layout->block_count; i++)
+        shard_settle(shard, &shard->blocks[i], out);
+}
+
+/* A gradient that is no number ends the job, by name. */
+static void alarm_nonfinite(struct shard *shard, struct address from, const struct message *msg,
+                            struct outbox *out)
+{
+    struct message alarm = shard_message(shard, MSG_ALARM);
+    const struct layout *layout = shard->layout;
+    const char *name = layout->tensors[layout->blocks[msg->key.block].tensor_idx].name;
+    char who[40];
+    snprintf(who, sizeof(who), "worker of incarnation %016" PRIx64, from.id);
+    for (size_t i = 0; i < shard->worker_count; i++)
+        if (shard->workers[i].incarnation == from.id)
+            snprintf(who, sizeof(who), "worker %" PRIu32, shard->workers[i].rank);
+    alarm.outcome.code = ERR_INPUT;
+    alarm.outcome.step = msg->key.step;
+    snprintf(alarm.outcome.text, sizeof(alarm.outcome.text),
+             "%s sent a gradient of %s that is not finite, for lanes %" PRIu32 "..%" PRIu32
+             " of step %" PRIu64,
+             who, name, msg->key.lane_begin, msg->key.lane_end, msg->key.step);
+    shard->refused_count++;
+    outbox_put(out, shard_coordinator(), &alarm);
+}
+
+static bool is_push(const struct shard *shard, const struct shard_block *block,
+                    const struct message *msg)
+{
+    struct lane_node node = {msg->key.lane_begin, msg->key.lane_end};
+    bool is_void = msg->kind == MSG_VOID;
+    if (is_void && shard->spec.settings->job.on_nonfinite != NONFINITE_SKIP)
+        return false;
+    return lane_node_is_valid(node, block->lane_count) && msg->key.step < shard->step_count &&
+           (block->clocks == NULL || node.end - node.begin == 1) &&
+           (is_void || msg->payload->size_bytes == shard_block_bytes(block));
+}
+
+static void refuse_push(struct shard *shard, struct address from, const struct message *msg,
+                        struct outbox *out)
+{
+    const struct shard_block *block = &shard->blocks[msg->key.block];
+    char text[256];
+    snprintf(text, sizeof(text),
+             "%s of block %" PRIu32 " step %" PRIu64 " lanes %" PRIu32 "..%" PRIu32
+             " of %zu bytes; expected a step below %" PRIu64 ", %s of %" PRIu32
+             " lanes, %zu bytes",
+             message_kind_text(msg->kind), msg->key.block, msg->key.step, msg->key.lane_begin,
+             msg->key.lane_end, msg->payload == NULL ? 0 : msg->payload->size_bytes,
+             shard->step_count, block->clocks == NULL ? "an aligned run" : "one",
+             block->lane_count, shard_block_bytes(block));
+    shard_refuse(shard, from, ERR_PROTO, text, out);
+}
+
+static uint64_t expected_step(const struct shard_block *block, const struct message *msg)
+{
+    return block->clocks == NULL ? block->version : block->clocks[msg->key.lane_begin];
+}
+
+/* Adds the node to the block's sum, unless too much waits for other lanes already: what is dropped
+ * for that is asked for again when there is room. */
+static int park(struct shard *shard, struct shard_block *block, const struct message *msg)
+{
+    struct lane_node node = {msg->key.lane_begin, msg->key.lane_end};
+    bool is_whole = node.end - node.begin == block->lane_count;
+    size_t ceiling = shard->spec.settings->exchange.parked_bytes;
+    size_t before = reduction_held_bytes(&block->sums);
+    if (before == 0 && !is_whole && shard->parked_bytes > 0 &&
+        shard->parked_bytes + msg->payload->size_bytes > ceiling) {
+        shard->dropped_count++;
+        return 0;
+    }
+    int err = reduction_add(&block->sums, node, buffer_ref(msg->payload));
+    shard->parked_bytes = shard->parked_bytes - before + reduction_held_bytes(&block->sums);
+    return err == ERR_STALE ? 0 : err;
+}
+
+static void count_in_tree(struct shard *shard, struct shard_block *block,
+                          const struct message *msg, struct outbox *out)
+{
+    int err = 0;
+    if (msg->kind == MSG_VOID) {
+        shard_clear_sums(shard, block);
+        block->is_void = true;
+    } else if (!block->is_void) {
+        err = park(shard, block, msg);
+    }
+    if (err != 0)
+        shard_give_up(shard, err, "no memory for a gradient", out);
+    else
+        shard_settle(shard, block, out);
+}
+
+/* No lane goes past a checkpoint's cut before all are there. */
+static void count_by_clock(struct shard *shard, struct shard_block *block,
+                           const struct message *msg, struct outbox *out)
+{
+    struct replica_update update = {.sum = msg->payload,
+                                    .lanes = {msg->key.lane_begin, msg->key.lane_end}};
+    bool is_past_cut = shard_block_step(block) < shard_last_cut(shard, msg->key.step);
+    if (!is_past_cut && may_go_on(shard, block)) {
+        make_version(shard, block, &update, out);
+        shard_settle(shard, block, out);
+    } else {
+        shard->dropped_count++;
+    }
+}
+
+void shard_take_push(struct shard *shard, struct address from, const struct message *msg,
+                     struct outbox *out)
+{
+    struct shard_block *block = shard_serving(shard, msg->key.block);
+    if (block == NULL) {
+        shard->dropped_count++;
+        return;
+    }
+    if (!is_push(shard, block, msg)) {
+        refuse_push(shard, from, msg, out);
+        return;
+    }
+    uint64_t expected = expected_step(block, msg);
+    if (msg->key.step > expected) {
+        shard->dropped_count++;
+        return;
+    }
+    bool is_stale = msg->key.step < expected; /* counted already; the answer may have been lost */
+    if (!is_stale && msg->payload != NULL &&
+        !vector_is_finite(msg->payload->data, block->count)) {
+        alarm_nonfinite(shard, from, msg, out);
+        return;
+    }
+    shard->totals.push_count++;
+    shard->totals.bytes_in += msg->payload == NULL ? 0 : msg->payload->size_bytes;
+    struct shard_waiter waiter = {from, msg->key.step + 1};
+    if (!is_stale && block->clocks == NULL) /* who pushes has this version of all blocks */
+        shard_block_forget_previous(block);
+    if (is_stale)
+        shard_answer_or_wait(shard, block, &waiter, out);
+    else if (shard_block_wait(block, waiter.who, waiter.version) != 0)
+        shard_give_up(shard, ERR_NOMEM, "no memory for a push", out);
+    else if (block->clocks == NULL)
+        count_in_tree(shard, block, msg, out);
+    else
+        count_by_clock(shard, block, msg, out);
+}

@@ -1,0 +1,77 @@
+#include "ps/shard_state.h"
+
+/* The block, if the sender is its primary by this shard's view and this shard follows it. */
+static struct shard_block *followed(struct shard *shard, struct address from,
+                                    const struct message *msg)
+{
+    struct shard_block *block = shard_find(shard, msg->key.block);
+    if (block == NULL || block->primary != from.id ||
+        (block->role != ROLE_BACKUP && block->role != ROLE_LEARNER)) {
+        shard->dropped_count++;
+        return NULL;
+    }
+    return block;
+}
+
+static void confirm(struct shard *shard, struct address to, const struct shard_block *block,
+                    struct outbox *out)
+{
+    struct message updated = shard_message(shard, MSG_UPDATED);
+    updated.key = (struct block_key){.step = block->version, .block = block->block_idx};
+    outbox_put(out, to, &updated);
+}
+
+static bool fits(const struct shard_block *block, const struct message *msg)
+{
+    struct lane_node lanes = {msg->key.lane_begin, msg->key.lane_end};
+    uint32_t expected = block->clocks == NULL ? block->lane_count : 1;
+    return lane_node_is_valid(lanes, block->lane_count) && lanes.end - lanes.begin == expected &&
+           (msg->kind == MSG_UPDATE_VOID ||
+            msg->payload->size_bytes == shard_block_bytes(block));
+}
+
+void shard_take_update(struct shard *shard, struct address from, const struct message *msg,
+                       struct outbox *out)
+{
+    struct shard_block *block = followed(shard, from, msg);
+    if (block == NULL)
+        return;
+    if (!block->is_ready || !block->is_fed || !fits(block, msg)) {
+        shard->dropped_count++;
+        return;
+    }
+    struct shard_update update = {
+        .settings = shard->spec.settings,
+        .batching = &shard->batching,
+        .step_count = shard->step_count,
+        .lanes = {msg->key.lane_begin, msg->key.lane_end},
+        .sum = msg->payload,
+        .pool = shard->pool,
+    };
+    if (msg->key.step == block->version && shard_block_apply(block, &update) != 0)
+        shard_give_up(shard, ERR_NOMEM, "no memory for the next version of a block", out);
+    else
+        confirm(shard, from, block, out);
+}
+
+/* Taken when it is ahead of what is here or, with clocks, comes from a new primary: its version may
+ * be made of other updates than ours of the same number. */
+void shard_take_replica(struct shard *shard, struct address from, const struct message *msg,
+                        struct outbox *out)
+{
+    struct shard_block *block = followed(shard, from, msg);
+    if (block == NULL)
+        return;
+    bool is_wanted = !block->is_ready || !block->is_fed || msg->key.step > block->version;
+    int err = is_wanted ? shard_block_clone(block, msg, shard->pool) : 0;
+    if (err == ERR_NOMEM) {
+        shard_give_up(shard, err, "no memory for a block that is sent to this shard", out);
+        return;
+    }
+    if (err != 0) {
+        shard_refuse(shard, from, err, "a block's state of another size than the job's", out);
+        return;
+    }
+    block->is_fed = true;
+    confirm(shard, from, block, out);
+}

@@ -1,0 +1,280 @@
+/* Whole clusters under a virtual clock whose machines and links fail; seeds.h says how to replay a
+ * run.  Whatever happens, the job ends in time with the weights of the undisturbed one. */
+#include <string.h>
+#include "tests/sim/seeds.h"
+#include "tests/unit/unit.h"
+
+enum {
+    SEEDS = 200,
+    IN_TIME_MS = 40000,  /* after the last fault */
+    A_DROP_MS = 6000,   /* and so much more for each percent that gets lost */
+    CREDIT = 1024
+};
+
+/* Small, quick to notice what happens, and checkpointed often. */
+static struct settings chaos_settings(uint32_t servers, uint32_t workers)
+{
+    struct settings settings = sim_settings(servers, workers);
+    settings.job.steps = 12;
+    settings.job.eval_every = 4;
+    settings.exchange.block_bytes = 128;
+    settings.exchange.credit_bytes = CREDIT;
+    settings.exchange.retry_ms = 50;
+    settings.checkpoint.every = 4;
+    settings.checkpoint.keep = 2;
+    settings.cluster.beat_ms = 100;
+    settings.cluster.silence_s = 2;
+    settings.cluster.silence_floor_s = 0.5;
+    settings.cluster.wait_s = 30;
+    settings.cluster.answer_s = 30;
+    settings.cluster.give_up_s = 30;
+    return settings;
+}
+
+/* The job of a test; its size, network and times follow from the seed. */
+static struct sim_spec chaos_spec(uint64_t seed, const struct settings *settings)
+{
+    static const uint32_t drops[] = {0, 1, 3, 10};
+    struct sim_spec spec = seed_spec(seed, 2 + (uint32_t)(seed % 2), 2 + (uint32_t)(seed / 2 % 3));
+    uint32_t servers = spec.settings.cluster.servers, workers = spec.settings.cluster.workers;
+    spec.settings = *settings;
+    spec.settings.cluster.servers = servers;
+    spec.settings.cluster.workers = workers;
+    spec.settings.cluster.shards = 1 + (uint32_t)(seed / 6 % 2);
+    spec.drop_percent = drops[seed / 3 % 4];
+    spec.twice_percent = seed % 5 == 0 ? 10 : 0;
+    spec.disk_ms = seed % 3 == 0 ? 200 : 1;
+    spec.disk_fail_percent = seed % 7 == 0 ? 30 : 0;
+    spec.is_slow = seed % 4 == 0;
+    spec.faults.count = 1 + (uint32_t)(seed % 8);
+    spec.faults.span_ms = 1500;
+    spec.faults.outage_ms = seed % 2 == 0 ? 300 : 6000;
+    return spec;
+}
+
+/* Runs all seeds of a test like the given one. */
+static void run_all(const char *test, const struct sim_spec *like)
+{
+    struct seeds seeds = seeds_of(test, SEEDS);
+    static struct sim_history history;
+    char digest[HEX_BYTES];
+    if (seeds.first == seeds.end)
+        return;
+    bool has_reference = seed_reference(like, &history, digest);
+    CU_ASSERT_FATAL(has_reference);
+    bool is_bsp = like->settings.exchange.consistency == CONSISTENCY_BSP;
+    for (uint64_t seed = seeds.first; seed < seeds.end; seed++) {
+        struct sim_spec spec = chaos_spec(seed, &like->settings);
+        memcpy(spec.faults.weight, like->faults.weight, sizeof(spec.faults.weight));
+        spec.faults.is_gentle = like->faults.is_gentle;
+        if (like->faults.count > 0)
+            spec.faults.count = like->faults.count;
+        if (like->faults.outage_ms > 0)
+            spec.faults.outage_ms = like->faults.outage_ms;
+        spec.nan_percent = like->nan_percent;
+        spec.keeps_all = like->keeps_all && spec.drop_percent == 0; /* else it may be too late */
+        if (like->keeps_all)
+            spec.disk_fail_percent = 0;
+        spec.expected = &history;
+        bool is_same = seed_holds(&seeds, &spec, is_bsp ? digest : "",
+                                  IN_TIME_MS + A_DROP_MS * spec.drop_percent);
+        CU_ASSERT(is_same);
+    }
+}
+
+static struct sim_spec job_of(uint32_t replicas)
+{
+    struct sim_spec spec = {.settings = chaos_settings(1, 1)};
+    spec.settings.cluster.replicas = replicas;
+    return spec;
+}
+
+static void test_chaos_nothing_but_a_bad_network(void)
+{
+    struct sim_spec spec = job_of(1);
+    spec.faults.weight[FAULT_CUT] = 1;
+    run_all(__func__, &spec);
+}
+
+static void test_chaos_workers_die_and_stand_still(void)
+{
+    struct sim_spec spec = job_of(0);
+    spec.faults.weight[FAULT_KILL_WORKER] = 1;
+    run_all(__func__, &spec);
+}
+
+static void test_chaos_servers_die_one_at_a_time_and_nothing_is_taken_back(void)
+{
+    struct sim_spec spec = job_of(1);
+    spec.faults.weight[FAULT_KILL_SERVER] = 1;
+    spec.faults.is_gentle = true;
+    run_all(__func__, &spec);
+}
+
+static void test_chaos_servers_die_with_replicas(void)
+{
+    struct sim_spec spec = job_of(1);
+    spec.faults.weight[FAULT_KILL_SERVER] = 1;
+    run_all(__func__, &spec);
+}
+
+static void test_chaos_servers_die_without_replicas(void)
+{
+    struct sim_spec spec = job_of(0);
+    spec.faults.weight[FAULT_KILL_SERVER] = 1;
+    run_all(__func__, &spec);
+}
+
+static void test_chaos_coordinator_dies(void)
+{
+    struct sim_spec spec = job_of(1);
+    spec.faults.weight[FAULT_KILL_COORDINATOR] = 1;
+    spec.faults.weight[FAULT_KILL_WRITING] = 1;
+    run_all(__func__, &spec);
+}
+
+static void test_chaos_partitions(void)
+{
+    struct sim_spec spec = job_of(1);
+    spec.faults.weight[FAULT_PART] = 2;
+    spec.faults.weight[FAULT_CUT] = 1;
+    spec.faults.weight[FAULT_PAUSE] = 2;
+    run_all(__func__, &spec);
+}
+
+/* One direction between two machines, for longer than a job that stands still is put up with. */
+static void test_chaos_one_link_is_cut_for_long(void)
+{
+    struct sim_spec spec = job_of(1);
+    spec.settings.job.steps = 48;
+    spec.settings.checkpoint.every = 8;
+    spec.faults.weight[FAULT_CUT] = 1;
+    spec.settings.cluster.wait_s = 120; /* the cut may be there before the job begins */
+    spec.faults.count = 1;
+    spec.faults.outage_ms = 90000;
+    run_all(__func__, &spec);
+}
+
+/* Long enough that who is cut off could go on beside the others for a while. */
+static void test_chaos_partitions_of_a_longer_job(void)
+{
+    struct sim_spec spec = job_of(0);
+    spec.settings.job.steps = 48;
+    spec.settings.checkpoint.every = 8;
+    spec.faults.weight[FAULT_PART] = 3;
+    spec.faults.weight[FAULT_PAUSE] = 1;
+    run_all(__func__, &spec);
+}
+
+static void test_chaos_drain_join_and_replace(void)
+{
+    struct sim_spec spec = job_of(1);
+    spec.faults.weight[FAULT_DRAIN] = 2;
+    spec.faults.weight[FAULT_JOIN] = 2;
+    spec.faults.weight[FAULT_REPLACE] = 1;
+    run_all(__func__, &spec);
+}
+
+static void set_everything(struct sim_spec *spec)
+{
+    static const uint8_t weight[FAULT_KINDS] = {[FAULT_KILL_WORKER] = 4,
+                                                [FAULT_KILL_SERVER] = 4,
+                                                [FAULT_KILL_COORDINATOR] = 2,
+                                                [FAULT_KILL_WRITING] = 2,
+                                                [FAULT_KILL_ALL] = 1,
+                                                [FAULT_PAUSE] = 4,
+                                                [FAULT_CUT] = 3,
+                                                [FAULT_PART] = 3,
+                                                [FAULT_REPLACE] = 1,
+                                                [FAULT_JOIN] = 2,
+                                                [FAULT_DRAIN] = 2};
+    memcpy(spec->faults.weight, weight, sizeof(spec->faults.weight));
+}
+
+static void test_chaos_everything_together(void)
+{
+    struct sim_spec spec = job_of(1);
+    set_everything(&spec);
+    run_all(__func__, &spec);
+}
+
+static void test_chaos_everything_together_without_replicas(void)
+{
+    struct sim_spec spec = job_of(0);
+    set_everything(&spec);
+    run_all(__func__, &spec);
+}
+
+static void set_clocks(struct sim_spec *spec, enum consistency_kind kind)
+{
+    spec->settings.exchange.consistency = kind;
+    spec->settings.optimizer.kind = OPTIMIZER_SGD;
+    spec->settings.optimizer.rate = 0.1;
+    spec->settings.optimizer.weight_decay = 0.0;
+}
+
+static void test_chaos_ssp_applies_each_gradient_once(void)
+{
+    struct sim_spec spec = job_of(1);
+    set_clocks(&spec, CONSISTENCY_SSP);
+    set_everything(&spec);
+    run_all(__func__, &spec);
+}
+
+/* Blocks move to servers that come, and keep their copies meanwhile. */
+static void test_chaos_ssp_servers_die_one_at_a_time_and_nothing_is_taken_back(void)
+{
+    struct sim_spec spec = job_of(1);
+    set_clocks(&spec, CONSISTENCY_SSP);
+    spec.faults.weight[FAULT_KILL_SERVER] = 2;
+    spec.faults.weight[FAULT_JOIN] = 1;
+    spec.faults.is_gentle = true;
+    run_all(__func__, &spec);
+}
+
+static void test_chaos_async_applies_each_gradient_once(void)
+{
+    struct sim_spec spec = job_of(1);
+    set_clocks(&spec, CONSISTENCY_ASYNC);
+    set_everything(&spec);
+    run_all(__func__, &spec);
+}
+
+static void test_chaos_async_lanes_meet_at_every_checkpoint(void)
+{
+    struct sim_spec spec = job_of(0);
+    set_clocks(&spec, CONSISTENCY_ASYNC);
+    spec.faults.weight[FAULT_KILL_WORKER] = 1;
+    spec.keeps_all = true;
+    run_all(__func__, &spec);
+}
+
+static void test_chaos_steps_are_left_out_everywhere_or_nowhere(void)
+{
+    struct sim_spec spec = job_of(1);
+    spec.settings.job.on_nonfinite = NONFINITE_SKIP;
+    spec.nan_percent = 3;
+    set_everything(&spec);
+    run_all(__func__, &spec);
+}
+
+#define TESTS(X)                                                      \
+    X(test_chaos_nothing_but_a_bad_network)                           \
+    X(test_chaos_workers_die_and_stand_still)                         \
+    X(test_chaos_servers_die_one_at_a_time_and_nothing_is_taken_back) \
+    X(test_chaos_servers_die_with_replicas)                           \
+    X(test_chaos_servers_die_without_replicas)                        \
+    X(test_chaos_coordinator_dies)                                    \
+    X(test_chaos_partitions)                                          \
+    X(test_chaos_one_link_is_cut_for_long)                            \
+    X(test_chaos_partitions_of_a_longer_job)                          \
+    X(test_chaos_drain_join_and_replace)                              \
+    X(test_chaos_everything_together)                                 \
+    X(test_chaos_everything_together_without_replicas)                \
+    X(test_chaos_ssp_applies_each_gradient_once)                      \
+    X(test_chaos_ssp_servers_die_one_at_a_time_and_nothing_is_taken_back) \
+    X(test_chaos_async_applies_each_gradient_once)                    \
+    X(test_chaos_async_lanes_meet_at_every_checkpoint)                \
+    X(test_chaos_steps_are_left_out_everywhere_or_nowhere)
+
+UNIT_MAIN("chaos", TESTS)
