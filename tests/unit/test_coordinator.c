@@ -53,11 +53,14 @@ static void test_coordinator_refuses_who_does_not_fit(void)
     hello = hello_of(&bench, second, 0);
     hello.run = (struct run_id){5, 6};
     CU_ASSERT_PTR_NOT_NULL(strstr(refuse(&bench, second, &hello), "00050000000000000006"));
+    hello = hello_of(&bench, shard, 0);
+    snprintf(hello.hello.endpoint, sizeof(hello.hello.endpoint), "tcp://*:5");
+    CU_ASSERT_PTR_NOT_NULL(strstr(refuse(&bench, shard, &hello), "nobody could reach it"));
     struct message beat = {.kind = MSG_BEAT, .run = {8, 9}};
     CU_ASSERT_PTR_NOT_NULL(strstr(refuse(&bench, first, &beat), "00080000000000000009"));
     beat.run = run;
     CU_ASSERT_PTR_NOT_NULL(strstr(refuse(&bench, second, &beat), "no member"));
-    CU_ASSERT_EQUAL(coordinator_refused_count(bench.coordinator), 9);
+    CU_ASSERT_EQUAL(coordinator_refused_count(bench.coordinator), 10);
     close_bench(&bench);
 }
 

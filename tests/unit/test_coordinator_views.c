@@ -313,6 +313,22 @@ static void test_coordinator_takes_back_a_worker_that_was_cut_off(void)
     close_bench(&bench);
 }
 
+/* Everybody else has died since: it is needed. */
+static void test_coordinator_keeps_a_leaving_worker_that_is_the_last(void)
+{
+    struct bench bench;
+    start_job(&bench, 1, 0, 1);
+    struct message bye = from_member(&bench, MSG_BYE);
+    bye.outcome.code = ERR_STOPPED;
+    hear(&bench, worker(1), &bye);
+    pass_ms(&bench, 100);
+    CU_ASSERT_EQUAL(lanes_of(&bench, worker(1)), 0);
+    kill_member(&bench, worker(0));
+    pass_ms(&bench, 2000);
+    CU_ASSERT_EQUAL(lanes_of(&bench, worker(1)), 4);
+    close_bench(&bench);
+}
+
 /* A link that carries one way only: it beats on, and never has the view that it is to have. */
 static void test_coordinator_takes_who_hears_nothing_for_gone(void)
 {
@@ -574,6 +590,7 @@ static void test_coordinator_sends_the_view_to_who_is_behind(void)
     X(test_coordinator_takes_other_digests_after_a_way_back)                   \
     X(test_coordinator_deals_lanes_of_a_lost_worker_at_once)                   \
     X(test_coordinator_takes_back_a_worker_that_was_cut_off)                   \
+    X(test_coordinator_keeps_a_leaving_worker_that_is_the_last)                \
     X(test_coordinator_takes_who_hears_nothing_for_gone)                       \
     X(test_coordinator_gives_a_slow_worker_fewer_lanes)                        \
     X(test_coordinator_gives_no_lanes_to_who_is_behind_however_fast_it_computes) \

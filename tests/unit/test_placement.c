@@ -170,6 +170,37 @@ static void test_placement_keeps_a_primary_without_backup_in_mind(void)
     tear_down(&stage);
 }
 
+/* Both have all that was answered: whichever is back first goes on. */
+static void test_placement_keeps_primary_and_backup_in_mind_when_both_are_missing(void)
+{
+    for (uint64_t first = 0; first < 2; first++) {
+        struct stage stage;
+        set_up(&stage, equal_blocks(2), 3, true);
+        uint64_t ids[2] = {stage.placement.primary[0], stage.placement.backup[0]};
+        struct place back = stage.items[ids[first] - 1];
+        placement_lose(&stage.placement, (struct places){NULL, 0});
+        CU_ASSERT_EQUAL(stage.placement.primary[0], ids[0]);
+        CU_ASSERT_EQUAL(stage.placement.backup[0], ids[1]);
+        CU_ASSERT(placement_lose(&stage.placement, (struct places){&back, 1}));
+        CU_ASSERT_EQUAL(stage.placement.primary[0], ids[first]);
+        CU_ASSERT_EQUAL(stage.placement.backup[0], 0);
+        tear_down(&stage);
+    }
+}
+
+static void test_placement_goes_alone_when_its_own_primary_says_so(void)
+{
+    struct stage stage;
+    set_up(&stage, equal_blocks(2), 3, true);
+    uint64_t primary = stage.placement.primary[0], backup = stage.placement.backup[0];
+    CU_ASSERT(!placement_go_alone(&stage.placement, 0, backup));
+    CU_ASSERT_EQUAL(stage.placement.backup[0], backup);
+    CU_ASSERT(placement_go_alone(&stage.placement, 0, primary));
+    CU_ASSERT_EQUAL(stage.placement.backup[0], 0);
+    CU_ASSERT(!placement_go_alone(&stage.placement, 0, primary)); /* there is nobody left */
+    tear_down(&stage);
+}
+
 static void test_placement_forgets_a_learner_whose_primary_is_gone(void)
 {
     struct stage stage;
@@ -274,6 +305,8 @@ static void test_placement_moves_nothing_while_blocks_are_being_filled(void)
     X(test_placement_keeps_backups_in_other_processes)                  \
     X(test_placement_promotes_backups_of_who_is_gone)                   \
     X(test_placement_keeps_a_primary_without_backup_in_mind)            \
+    X(test_placement_keeps_primary_and_backup_in_mind_when_both_are_missing) \
+    X(test_placement_goes_alone_when_its_own_primary_says_so)           \
     X(test_placement_forgets_a_learner_whose_primary_is_gone)           \
     X(test_placement_ignores_what_was_said_of_an_earlier_learner)       \
     X(test_placement_empties_a_place_that_is_left)                      \
