@@ -2,8 +2,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include "ps/optimizer.h"
-#include "ps/schedule.h"
+#include "common/optimizer.h"
+#include "common/schedule.h"
 
 int shard_block_create(struct shard_block *block, const struct shard_block_spec *spec)
 {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/log.h"
-#include "ps/optimizer.h"
+#include "common/optimizer.h"
 
 static uint64_t shard_id(const struct view *view, const uint32_t *places, size_t block_idx)
 {

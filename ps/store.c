@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include "common/log.h"
 #include "common/path.h"
-#include "ps/optimizer.h"
+#include "common/optimizer.h"
 #include "ps/resume.h"
 
 enum { DONE_MAX = 64, WAITING_MAX = 4096, TAG_BYTES = 17 };

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "ps/schedule.h"
+#include "common/schedule.h"
 
 enum { MARKS_MAX = 16, MARK_MS = 500 };
 

@@ -1,6 +1,6 @@
 /* Each optimizer against its paper's formula, in double and one element at a time, over many steps;
  * and the same bits wherever a vector is cut and however it is aligned. */
-#include "ps/optimizer.h"
+#include "common/optimizer.h"
 
 #include <math.h>
 #include <stdlib.h>

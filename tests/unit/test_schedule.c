@@ -1,4 +1,4 @@
-#include "ps/schedule.h"
+#include "common/schedule.h"
 
 #include <math.h>
 #include "tests/unit/unit.h"

@@ -1,5 +1,5 @@
-#ifndef PS_OPTIMIZER_H
-#define PS_OPTIMIZER_H
+#ifndef COMMON_OPTIMIZER_H
+#define COMMON_OPTIMIZER_H
 
 /* optimizer - what one step's gradient does to a range of weights.
  *

@@ -1,4 +1,4 @@
-#include "ps/optimizer.h"
+#include "common/optimizer.h"
 
 #include <assert.h>
 #include <math.h>

@@ -1,5 +1,5 @@
-#ifndef PS_SCHEDULE_H
-#define PS_SCHEDULE_H
+#ifndef COMMON_SCHEDULE_H
+#define COMMON_SCHEDULE_H
 
 /* schedule - the learning rate of a step: a pure function of the settings and the step's number.
  *
