@@ -44,6 +44,12 @@ void buffer_unref(struct buffer *buffer)
         buffer->release(buffer);
 }
 
+/* What the others read before they let go comes before what the caller writes now. */
+bool buffer_is_sole(const struct buffer *buffer)
+{
+    return atomic_load_explicit(&buffer->ref_count, memory_order_acquire) == 1;
+}
+
 static size_t class_bytes(unsigned class_idx)
 {
     size_t octave = class_idx >> STEP_BITS, step = class_idx & ((1u << STEP_BITS) - 1);

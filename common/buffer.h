@@ -13,6 +13,7 @@
  * Surprise: a pool outlives buffer_pool_destroy until its last buffer has come back.
  */
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "common/err.h"
@@ -21,6 +22,7 @@ struct buffer {
     void *data;
     size_t size_bytes;                     /* valid bytes in data */
     atomic_uint ref_count;                 /* starts at 1 */
+    bool is_read_only;                     /* data lie where they cannot be written */
     void (*release)(struct buffer *self);  /* called by the last buffer_unref */
 };
 
@@ -31,6 +33,9 @@ struct buffer *buffer_ref(struct buffer *buffer);
 
 /* One holder less; NULL is fine.  The last one releases it. */
 void buffer_unref(struct buffer *buffer);
+
+/* The caller's reference is the only one: nobody else reads the bytes, or will. */
+bool buffer_is_sole(const struct buffer *buffer);
 
 /* A pool whose buffers, in use or kept, never exceed ceiling_bytes (0 = no ceiling). */
 MUST_USE int buffer_pool_create(size_t ceiling_bytes, struct buffer_pool **pool_out);

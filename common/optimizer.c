@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include "common/simd.h"
 
 struct optimizer_row {
     const char *text;
@@ -35,74 +36,6 @@ const char *optimizer_kind_text(enum optimizer_kind kind)
     return rows[kind].text;
 }
 
-/* What makes g of the summed gradient; weight_decay and l1 are 0 where they do not apply. */
-struct gradient_terms {
-    float scale, weight_decay, l1;
-};
-
-static inline float gradient(struct gradient_terms terms, float grad, float weight)
-{
-    float sign = (float)((weight > 0.0f) - (weight < 0.0f));
-    return grad * terms.scale + terms.weight_decay * weight + terms.l1 * sign;
-}
-
-static void apply_sgd(const struct update *u, struct gradient_terms terms)
-{
-    const float *restrict w = u->weights, *restrict grad = u->grad;
-    float *restrict out = u->weights_out;
-    float rate = u->rate;
-    for (size_t i = 0; i < u->count; i++)
-        out[i] = w[i] - rate * gradient(terms, grad[i], w[i]);
-}
-
-/* Sutskever et al. 2013, section 2, with the rate outside of v as PyTorch has it. */
-static void apply_momentum(const struct update *u, struct gradient_terms terms, float momentum)
-{
-    const float *restrict w = u->weights, *restrict grad = u->grad;
-    float *restrict v = u->state[0], *restrict out = u->weights_out;
-    float rate = u->rate;
-    for (size_t i = 0; i < u->count; i++) {
-        v[i] = momentum * v[i] + gradient(terms, grad[i], w[i]);
-        out[i] = w[i] - rate * v[i];
-    }
-}
-
-static void apply_nesterov(const struct update *u, struct gradient_terms terms, float momentum)
-{
-    const float *restrict w = u->weights, *restrict grad = u->grad;
-    float *restrict v = u->state[0], *restrict out = u->weights_out;
-    float rate = u->rate;
-    for (size_t i = 0; i < u->count; i++) {
-        float g = gradient(terms, grad[i], w[i]);
-        v[i] = momentum * v[i] + g;
-        out[i] = w[i] - rate * (g + momentum * v[i]);
-    }
-}
-
-/* What one step of Adam has in common for all elements. */
-struct adam_terms {
-    float beta1, rest1; /* rest = 1 - beta, taken in double */
-    float beta2, rest2;
-    float rate;      /* rate / (1 - beta1^t) */
-    float root_bias; /* sqrt(1 - beta2^t) */
-    float epsilon;
-    float keep; /* what decoupled decay leaves of a weight; 1 without */
-};
-
-/* Kingma & Ba 2015, algorithm 1, and Loshchilov & Hutter 2019, algorithm 2, line 12 (keep). */
-static void apply_adam(const struct update *u, struct gradient_terms terms, struct adam_terms adam)
-{
-    const float *restrict w = u->weights, *restrict grad = u->grad;
-    float *restrict m = u->state[0], *restrict s = u->state[1], *restrict out = u->weights_out;
-    for (size_t i = 0; i < u->count; i++) {
-        float g = gradient(terms, grad[i], w[i]);
-        m[i] = adam.beta1 * m[i] + adam.rest1 * g;
-        s[i] = adam.beta2 * s[i] + adam.rest2 * (g * g);
-        float root = sqrtf(s[i]) / adam.root_bias + adam.epsilon;
-        out[i] = adam.keep * w[i] - adam.rate * (m[i] / root);
-    }
-}
-
 /* By squaring: products only, so that every libm gives the same bits. */
 static double power(double base, uint64_t exponent)
 {
@@ -113,46 +46,55 @@ static double power(double base, uint64_t exponent)
     return result;
 }
 
-static struct adam_terms adam_terms(const struct settings *settings, const struct update *u)
+static void set_adam(const struct settings *settings, const struct update *u,
+                     struct simd_step *step)
 {
     double beta1 = settings->optimizer.beta1, beta2 = settings->optimizer.beta2;
     bool is_decoupled = settings->optimizer.kind == OPTIMIZER_ADAMW && u->has_decay;
     double decay = is_decoupled ? settings->optimizer.weight_decay : 0.0;
-    return (struct adam_terms){
-        .beta1 = (float)beta1,
-        .rest1 = (float)(1.0 - beta1),
-        .beta2 = (float)beta2,
-        .rest2 = (float)(1.0 - beta2),
-        .rate = (float)((double)u->rate / (1.0 - power(beta1, u->step + 1))),
-        .root_bias = (float)sqrt(1.0 - power(beta2, u->step + 1)),
-        .epsilon = (float)settings->optimizer.epsilon,
-        .keep = (float)(1.0 - (double)u->rate * decay),
-    };
+    step->beta1 = (float)beta1;
+    step->rest1 = (float)(1.0 - beta1);
+    step->beta2 = (float)beta2;
+    step->rest2 = (float)(1.0 - beta2);
+    step->rate = (float)((double)u->rate / (1.0 - power(beta1, u->step + 1)));
+    step->root_bias = (float)sqrt(1.0 - power(beta2, u->step + 1));
+    step->epsilon = (float)settings->optimizer.epsilon;
+    step->keep = (float)(1.0 - (double)u->rate * decay);
 }
 
 void optimizer_apply(const struct settings *settings, const struct update *update)
 {
+    const struct simd_kernels *kernels = simd_kernels_best();
     enum optimizer_kind kind = settings->optimizer.kind;
-    float momentum = (float)settings->optimizer.momentum;
-    struct gradient_terms terms = {.scale = update->grad_scale};
+    struct simd_step step = {.w = update->weights,
+                             .grad = update->grad,
+                             .grad2 = update->grad2,
+                             .first = update->state[0],
+                             .second = update->state[1],
+                             .out = update->weights_out,
+                             .count = update->count,
+                             .scale = update->grad_scale,
+                             .rate = update->rate,
+                             .momentum = (float)settings->optimizer.momentum};
     if (update->has_decay) {
         bool is_coupled = kind != OPTIMIZER_ADAMW;
-        terms.weight_decay = is_coupled ? (float)settings->optimizer.weight_decay : 0.0f;
-        terms.l1 = (float)settings->optimizer.l1;
+        step.weight_decay = is_coupled ? (float)settings->optimizer.weight_decay : 0.0f;
+        step.l1 = (float)settings->optimizer.l1;
     }
     switch (kind) {
     case OPTIMIZER_SGD:
-        apply_sgd(update, terms);
+        kernels->sgd(&step);
         return;
     case OPTIMIZER_MOMENTUM:
-        apply_momentum(update, terms, momentum);
+        kernels->momentum(&step);
         return;
     case OPTIMIZER_NESTEROV:
-        apply_nesterov(update, terms, momentum);
+        kernels->nesterov(&step);
         return;
     case OPTIMIZER_ADAM:
     case OPTIMIZER_ADAMW:
-        apply_adam(update, terms, adam_terms(settings, update));
+        set_adam(settings, update, &step);
+        kernels->adam(&step);
         return;
     }
 }

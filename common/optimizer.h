@@ -27,10 +27,12 @@
 
 enum { OPTIMIZER_STATES_MAX = 2 };
 
-/* One call's arrays, none of which overlap, and what is particular to this step. */
+/* One call's arrays, none of which overlap but for weights_out, which may be weights itself, and
+ * what is particular to this step. */
 struct update {
     const float *weights;
     const float *grad;                  /* sum over the step's samples */
+    const float *grad2;                 /* to be added to grad; NULL: nothing is */
     float grad_scale;                   /* 1 / samples of the step */
     float *state[OPTIMIZER_STATES_MAX]; /* updated in place; the first optimizer_state_count */
     float *weights_out;

@@ -15,6 +15,10 @@
 /* sum[i] += addend[i]; the two do not overlap. */
 void vector_add(float *restrict sum, const float *restrict addend, size_t count);
 
+/* out[i] = a[i] + b[i]; the three do not overlap. */
+void vector_sum(float *restrict out, const float *restrict a, const float *restrict b,
+                size_t count);
+
 /* No NaN and no infinity. */
 bool vector_is_finite(const float *values, size_t count);
 

@@ -17,6 +17,7 @@ int shard_block_create(struct shard_block *block, const struct shard_block_spec 
         .captured = spec->step,
         .lane_count = spec->lane_count,
         .state_count = spec->state_count,
+        .sums.open_lanes = spec->lane_count,
     };
     for (size_t i = 0; i < spec->state_count; i++) {
         block->state[i] = calloc(block->count, sizeof(float));
@@ -148,23 +149,27 @@ static int change_weights(struct shard_block *block, const struct shard_update *
     uint64_t sample_count = batching_step_samples(update->batching, step);
     if (!has_samples(block, update, sample_count))
         return 0;
-    struct buffer *fresh = buffer_pool_take(update->pool, shard_block_bytes(block));
-    if (fresh == NULL)
+    struct buffer *next = block->weights;
+    if (!buffer_is_sole(block->weights))
+        next = buffer_pool_take(update->pool, shard_block_bytes(block));
+    if (next == NULL)
         return ERR_NOMEM;
     struct update change = {
         .weights = block->weights->data,
-        .grad = update->sum->data,
+        .grad = update->parts[0]->data,
+        .grad2 = update->parts[1] == NULL ? NULL : update->parts[1]->data,
         .grad_scale = 1.0f / (float)sample_count,
         .state = {block->state[0], block->state[1]},
-        .weights_out = fresh->data,
+        .weights_out = next->data,
         .count = block->count,
         .has_decay = block->has_decay,
         .step = block->version,
         .rate = (float)schedule_rate(update->settings, step, update->step_count),
     };
     optimizer_apply(update->settings, &change);
-    buffer_unref(block->weights);
-    block->weights = fresh;
+    if (next != block->weights)
+        buffer_unref(block->weights);
+    block->weights = next;
     return 0;
 }
 
@@ -187,9 +192,8 @@ int shard_block_apply(struct shard_block *block, const struct shard_update *upda
     uint64_t *clock = block->clocks == NULL ? NULL : &block->clocks[update->lanes.begin];
     if (clock == NULL)
         keep_previous(block);
-    int err = update->sum == NULL ? 0
-                                  : change_weights(block, update,
-                                                   clock == NULL ? block->version : *clock);
+    uint64_t step = clock == NULL ? block->version : *clock;
+    int err = update->parts[0] == NULL ? 0 : change_weights(block, update, step);
     if (err != 0)
         return err;
     if (clock != NULL)

@@ -3,7 +3,8 @@
 
 /* shard_block - one block of weights on a shard: version, optimizer state, sums, who waits for it.
  *
- * A new version is written to a fresh buffer, so a reply still on its way keeps the old one whole.
+ * A new version is written over the old one, unless somebody holds that: a reply still on its way
+ * keeps it whole, and the new one gets a fresh buffer.
  * With clocks (ssp, async) every lane's update is a version of its own.
  *
  * Shapes:   weights, state: [count] f32; clocks: [lane_count].
@@ -60,7 +61,8 @@ struct shard_update {
     const struct batching *batching;
     uint64_t step_count;    /* of the job, for the schedule */
     struct lane_node lanes; /* bsp: all; with clocks: one */
-    struct buffer *sum;     /* NULL: the weights stay */
+    /* What sums up to the gradient: one or two; [0] NULL: the weights stay. */
+    struct buffer *parts[2];
     struct buffer_pool *pool;
 };
 
@@ -98,7 +100,7 @@ MUST_USE int shard_block_clone(struct shard_block *block, const struct message *
 MUST_USE struct buffer *shard_block_capture(const struct shard_block *block, bool has_clocks,
                                             struct buffer_pool *pool);
 
-/* Goes to the next version.  sum is borrowed.  ERR_NOMEM, and nothing has changed. */
+/* Goes to the next version.  parts are borrowed.  ERR_NOMEM, and nothing has changed. */
 MUST_USE int shard_block_apply(struct shard_block *block, const struct shard_update *update);
 
 /* The step that the slowest lane, and the fastest, are to be counted in next. */

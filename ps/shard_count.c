@@ -41,40 +41,48 @@ void shard_clear_sums(struct shard *shard, struct shard_block *block)
     block->is_void = false;
 }
 
-/* Makes the next version of sum, which is borrowed; NULL: the step is left out. */
-static void make_version(struct shard *shard, struct shard_block *block,
-                         const struct replica_update *made_of, struct outbox *out)
+/* Makes the next version of parts, which are borrowed; [0] NULL: the step is left out.  A copy is
+ * sent the sum as one buffer, else the optimizer adds while it reads. */
+static void make_version(struct shard *shard, struct shard_block *block, struct lane_node lanes,
+                         struct buffer *parts[2], struct outbox *out)
 {
+    int err = 0;
+    if (replicas_are_fed(&block->replicas))
+        err = reduction_join(parts, shard->pool);
     struct shard_update update = {
         .settings = shard->spec.settings,
         .batching = &shard->batching,
         .step_count = shard->step_count,
-        .lanes = made_of->lanes,
-        .sum = made_of->sum,
+        .lanes = lanes,
+        .parts = {parts[0], parts[1]},
         .pool = shard->pool,
     };
-    if (shard_block_apply(block, &update) != 0) {
+    if (err == 0)
+        err = shard_block_apply(block, &update);
+    struct replica_update made_of = {.sum = parts[0], .lanes = lanes};
+    if (err == 0)
+        shard_feed(shard, block, &made_of, out);
+    else
         shard_give_up(shard, ERR_NOMEM, "no memory for the next version of a block", out);
-        return;
-    }
-    shard_feed(shard, block, made_of, out);
 }
 
 /* In bsp, when the sum is whole. */
 static void close_step(struct shard *shard, struct shard_block *block, struct outbox *out)
 {
-    struct replica_update whole = {.lanes = {0, block->lane_count}};
-    if (!block->is_void && !reduction_has(&block->sums, whole.lanes))
+    struct lane_node root = {0, block->lane_count};
+    struct buffer *parts[2] = {NULL, NULL};
+    if (!block->is_void && !reduction_has(&block->sums, root))
         return;
     if (!may_go_on(shard, block))
         return; /* tried again on a tick */
     shard->parked_bytes -= reduction_held_bytes(&block->sums);
     if (!block->is_void)
-        whole.sum = reduction_take(&block->sums, whole.lanes);
+        (void)reduction_take_parts(&block->sums, root, parts);
     reduction_clear(&block->sums);
     block->is_void = false;
-    make_version(shard, block, &whole, out);
-    buffer_unref(whole.sum);
+    make_version(shard, block, root, parts, out);
+    buffer_unref(parts[0]);
+    buffer_unref(parts[1]);
 }
 
 static void tell(struct shard *shard, struct shard_block *block, struct outbox *out)
@@ -171,7 +179,7 @@ static int park(struct shard *shard, struct shard_block *block, const struct mes
         shard->dropped_count++;
         return 0;
     }
-    int err = reduction_add(&block->sums, node, buffer_ref(msg->payload));
+    int err = reduction_add(&block->sums, node, buffer_ref(msg->payload), shard->pool);
     shard->parked_bytes = shard->parked_bytes - before + reduction_held_bytes(&block->sums);
     return err == ERR_STALE ? 0 : err;
 }
@@ -196,11 +204,11 @@ static void count_in_tree(struct shard *shard, struct shard_block *block,
 static void count_by_clock(struct shard *shard, struct shard_block *block,
                            const struct message *msg, struct outbox *out)
 {
-    struct replica_update update = {.sum = msg->payload,
-                                    .lanes = {msg->key.lane_begin, msg->key.lane_end}};
+    struct lane_node lane = {msg->key.lane_begin, msg->key.lane_end};
+    struct buffer *parts[2] = {msg->payload, NULL};
     bool is_past_cut = shard_block_step(block) < shard_last_cut(shard, msg->key.step);
     if (!is_past_cut && may_go_on(shard, block)) {
-        make_version(shard, block, &update, out);
+        make_version(shard, block, lane, parts, out);
         shard_settle(shard, block, out);
     } else {
         shard->dropped_count++;

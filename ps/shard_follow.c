@@ -45,7 +45,7 @@ void shard_take_update(struct shard *shard, struct address from, const struct me
         .batching = &shard->batching,
         .step_count = shard->step_count,
         .lanes = {msg->key.lane_begin, msg->key.lane_end},
-        .sum = msg->payload,
+        .parts = {msg->payload, NULL},
         .pool = shard->pool,
     };
     if (msg->key.step == block->version && shard_block_apply(block, &update) != 0)

@@ -55,12 +55,17 @@ size_t replicas_log_bytes(const struct replicas *replicas)
     return bytes;
 }
 
+bool replicas_are_fed(const struct replicas *replicas)
+{
+    for (size_t i = 0; i < REPLICAS_MAX; i++)
+        if (replicas->items[i].id != 0 && replicas->items[i].is_sent)
+            return true;
+    return false;
+}
+
 int replicas_log(struct replicas *replicas, uint64_t version, const struct replica_update *update)
 {
-    bool is_needed = false;
-    for (size_t i = 0; i < REPLICAS_MAX; i++)
-        is_needed = is_needed || (replicas->items[i].id != 0 && replicas->items[i].is_sent);
-    if (!is_needed)
+    if (!replicas_are_fed(replicas))
         return 0;
     assert(replicas->log_count < REPLICA_UPDATES_MAX);
     if (replicas->log == NULL)

@@ -61,6 +61,9 @@ bool replicas_have(const struct replicas *replicas, uint64_t version);
  * confirmed anything does not keep the block from going on: it is to be sent the state anew. */
 bool replicas_make_room(struct replicas *replicas, size_t most);
 
+/* Somebody is to be sent what makes the next version. */
+bool replicas_are_fed(const struct replicas *replicas);
+
 /* Of the sums that are kept. */
 size_t replicas_log_bytes(const struct replicas *replicas);
 

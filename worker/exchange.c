@@ -288,7 +288,8 @@ int exchange_create(const struct exchange_spec *spec, struct exchange **exchange
     x->blocks = calloc(x->layout->block_count, sizeof(*x->blocks));
     for (int i = 0; i < 2; i++)
         x->weights[i] = calloc((size_t)x->layout->weight_count, sizeof(float));
-    if (x->lanes == NULL || x->blocks == NULL || x->weights[0] == NULL || x->weights[1] == NULL) {
+    if (x->lanes == NULL || x->blocks == NULL || x->weights[0] == NULL ||
+        x->weights[1] == NULL || buffer_pool_create(0, &x->pool) != 0) {
         exchange_destroy(x);
         return ERR_NOMEM;
     }
@@ -312,6 +313,7 @@ void exchange_destroy(struct exchange *x)
     free(x->shards);
     free(x->weights[0]);
     free(x->weights[1]);
+    buffer_pool_destroy(x->pool);
     free(x);
 }
 

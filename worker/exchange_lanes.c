@@ -165,7 +165,7 @@ void lanes_take_leaf(struct exchange *x, const struct message *msg, struct outbo
     struct buffer *sum = buffer_ref(msg->payload);
     int err = 0;
     if (node.end - node.begin > 1) {
-        err = reduction_add(&block->sums, leaf, sum);
+        err = reduction_add(&block->sums, leaf, sum, x->pool);
         sum = err == 0 ? reduction_take(&block->sums, node) : NULL;
     }
     if (err == 0 && sum != NULL)

@@ -60,6 +60,7 @@ struct exchange {
     struct exchange_spec spec;
     const struct layout *layout;
     bool is_bsp;
+    struct buffer_pool *pool; /* of sums whose summands may not be written */
     uint64_t now_ms;
 
     struct run_id run;

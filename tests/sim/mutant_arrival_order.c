@@ -20,8 +20,10 @@ static uint32_t lanes_within(const struct reduction *reduction, struct lane_node
     return lanes;
 }
 
-int reduction_add(struct reduction *reduction, struct lane_node node, struct buffer *sum)
+int reduction_add(struct reduction *reduction, struct lane_node node, struct buffer *sum,
+                  struct buffer_pool *pool)
 {
+    (void)pool;
     struct reduction_node *nodes =
         realloc(reduction->nodes, (reduction->count + 1) * sizeof(*nodes));
     if (nodes == NULL) {
@@ -57,6 +59,20 @@ struct buffer *reduction_take(struct reduction *reduction, struct lane_node node
     }
     reduction->count = kept;
     return total;
+}
+
+bool reduction_take_parts(struct reduction *reduction, struct lane_node node,
+                          struct buffer *parts_out[2])
+{
+    parts_out[0] = reduction_take(reduction, node);
+    parts_out[1] = NULL;
+    return parts_out[0] != NULL;
+}
+
+int reduction_join(struct buffer *parts[2], struct buffer_pool *pool)
+{
+    (void)pool;
+    return parts[1] == NULL ? 0 : ERR_INPUT;
 }
 
 bool reduction_first_gap(const struct reduction *reduction, uint32_t lane_count,

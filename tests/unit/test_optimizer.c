@@ -12,7 +12,8 @@
     X(test_optimizer_adam_first_step_is_the_rate_whatever_the_gradient) \
     X(test_optimizer_decay_and_l1_spare_a_tensor_without_decay) \
     X(test_optimizer_adamw_decays_apart_from_the_gradient) \
-    X(test_optimizer_leaves_weights_and_gradient_as_they_were)
+    X(test_optimizer_leaves_weights_and_gradient_as_they_were) \
+    X(test_optimizer_adds_two_gradients_as_if_they_had_been_added_before)
 
 static struct settings job(enum optimizer_kind kind)
 {
@@ -143,6 +144,57 @@ static void test_optimizer_leaves_weights_and_gradient_as_they_were(void)
         struct one one = {.weight = 3.0f, .grad = 5.0f};
         apply(&settings, &one, 0, true);
         CU_ASSERT(one.weight == 3.0f && one.grad == 5.0f);
+    }
+}
+
+enum { COUNT = 1003 };
+
+struct range_of_weights {
+    float weights[COUNT], out[COUNT], state[2][COUNT];
+};
+
+static void fill(float *values, float factor)
+{
+    for (size_t i = 0; i < COUNT; i++)
+        values[i] = i % 17 == 0 ? -0.0f : sinf((float)i * factor) * powf(10.0f, (float)(i % 9) - 4);
+}
+
+/* The summed gradient by hand; the two summands; the two in place: the same bits of all. */
+static void test_optimizer_adds_two_gradients_as_if_they_had_been_added_before(void)
+{
+    static float grad[COUNT], grad2[COUNT], sum[COUNT];
+    static struct range_of_weights added, two, in_place;
+    fill(grad, 0.7f);
+    fill(grad2, 0.3f);
+    for (size_t i = 0; i < COUNT; i++)
+        sum[i] = grad[i] + grad2[i];
+    for (int kind = OPTIMIZER_SGD; kind <= OPTIMIZER_ADAMW; kind++) {
+        struct settings settings = job((enum optimizer_kind)kind);
+        settings.optimizer.weight_decay = 0.01;
+        settings.optimizer.l1 = 1e-3;
+        fill(added.weights, 0.11f);
+        for (size_t i = 0; i < COUNT; i++)
+            added.state[0][i] = added.state[1][i] = fabsf(added.weights[i]);
+        two = in_place = added;
+        struct update update = {.weights = added.weights, .grad = sum, .grad_scale = 0.25f,
+                                .state = {added.state[0], added.state[1]},
+                                .weights_out = added.out, .count = COUNT, .has_decay = true,
+                                .step = 3, .rate = 0.1f};
+        optimizer_apply(&settings, &update);
+        update.grad = grad;
+        update.grad2 = grad2;
+        update.weights = two.weights;
+        update.weights_out = two.out;
+        update.state[0] = two.state[0];
+        update.state[1] = two.state[1];
+        optimizer_apply(&settings, &update);
+        update.weights = update.weights_out = in_place.weights;
+        update.state[0] = in_place.state[0];
+        update.state[1] = in_place.state[1];
+        optimizer_apply(&settings, &update);
+        CU_ASSERT(memcmp(&added, &two, sizeof(added)) == 0);
+        CU_ASSERT(memcmp(added.out, in_place.weights, sizeof(added.out)) == 0);
+        CU_ASSERT(memcmp(added.state, in_place.state, sizeof(added.state)) == 0);
     }
 }
 

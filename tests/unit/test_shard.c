@@ -148,6 +148,37 @@ static void test_shard_keeps_an_old_version_whole_for_a_slow_reply(void)
     close_bench(&bench);
 }
 
+static const struct buffer *weights_of(const struct bench *bench, struct address to)
+{
+    return only(bench, to, MSG_WEIGHTS)->payload;
+}
+
+/* The same updates make the same bits, whether somebody holds every version or nobody any. */
+static void test_shard_makes_the_same_bits_whoever_holds_the_versions(void)
+{
+    struct bench free = {.settings.optimizer = {.kind = OPTIMIZER_ADAM, .beta1 = 0.9,
+                                                .beta2 = 0.99, .epsilon = 1e-8}}, held = free;
+    struct buffer *versions[10];
+    open_bench(&free);
+    open_bench(&held);
+    send_view(&free, 0);
+    send_view(&held, 0);
+    for (uint64_t step = 0; step < 10; step++) {
+        push(&free, first, step, low, 4.0f + (float)step);
+        push(&free, second, step, high, 0.3f);
+        push(&held, first, step, low, 4.0f + (float)step);
+        push(&held, second, step, high, 0.3f);
+        const struct buffer *a = weights_of(&free, first);
+        versions[step] = buffer_ref(only(&held, first, MSG_WEIGHTS)->payload);
+        CU_ASSERT_EQUAL(memcmp(a->data, versions[step]->data, a->size_bytes), 0);
+        CU_ASSERT(step == 0 || memcmp(versions[step - 1]->data, a->data, a->size_bytes) != 0);
+    }
+    for (size_t i = 0; i < 10; i++)
+        buffer_unref(versions[i]);
+    close_bench(&free);
+    close_bench(&held);
+}
+
 static void test_shard_waits_for_the_store_when_checkpoints_are_behind(void)
 {
     struct bench bench = {0};
@@ -612,6 +643,7 @@ static void test_shard_asked_to_stop_serves_until_the_job_ends(void)
     X(test_shard_refuses_ghosts_by_name) \
     X(test_shard_answers_a_pull_when_the_version_is_there) \
     X(test_shard_keeps_an_old_version_whole_for_a_slow_reply) \
+    X(test_shard_makes_the_same_bits_whoever_holds_the_versions) \
     X(test_shard_waits_for_the_store_when_checkpoints_are_behind) \
     X(test_shard_takes_its_blocks_from_the_store_when_resumed) \
     X(test_shard_answers_a_repeated_push_of_the_last_step) \

@@ -1,0 +1,45 @@
+#ifndef COMMON_SIMD_KERNELS_H
+#define COMMON_SIMD_KERNELS_H
+
+/* simd_kernels - the loops of vector_math and optimizer, one table of them for each level that
+ * simd_kernels.c is compiled for.
+ *
+ * Shapes:   every array: [count] f32, aligned to 4 bytes.
+ * Owner:    the caller's arrays.  Thread: no state.
+ * Memory:   none.
+ * Source:   as common/optimizer.h.
+ * Surprise: the same source is compiled several times; no level may change a bit of what another
+ *           gives, so each element is computed alone, by the same operations in the same order.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+
+/* One step of an optimizer.  No two arrays overlap but for out, which may be w itself. */
+struct simd_step {
+    const float *w;
+    const float *grad, *grad2; /* their sum is the gradient's; grad2 NULL: grad alone */
+    float *first, *second;     /* state; NULL where the optimizer has none */
+    float *out;
+    size_t count;
+    float scale, weight_decay, l1; /* g = gradient * scale + weight_decay * w + l1 * sign(w) */
+    float rate, momentum;
+    /* adam: rate is rate / (1 - beta1^t) */
+    float beta1, rest1; /* rest = 1 - beta, taken in double */
+    float beta2, rest2;
+    float root_bias; /* sqrt(1 - beta2^t) */
+    float epsilon;
+    float keep; /* what decoupled decay leaves of a weight; 1 without */
+};
+
+struct simd_kernels {
+    void (*add)(float *restrict sum, const float *restrict addend, size_t count);
+    void (*sum)(float *restrict out, const float *restrict a, const float *restrict b,
+                size_t count);
+    bool (*is_finite)(const float *values, size_t count);
+    void (*sgd)(const struct simd_step *step);
+    void (*momentum)(const struct simd_step *step);
+    void (*nesterov)(const struct simd_step *step);
+    void (*adam)(const struct simd_step *step);
+};
+
+#endif
