@@ -9,6 +9,9 @@
  * power of two loses nothing, and the few sizes of a job's blocks find their kin again. */
 enum { ALIGNMENT = 64, STEP_BITS = 3, OCTAVE_COUNT = 42, CLASS_COUNT = OCTAVE_COUNT << STEP_BITS };
 
+/* Address space is cheap and each segment costs its readers a descriptor and a mapping. */
+enum { SEGMENT_BYTES = 128 << 20, SEGMENTS_MAX = 1024 };
+
 struct pooled {
     struct buffer buffer; /* first: a buffer of ours is its struct pooled */
     struct buffer_pool *pool;
@@ -22,7 +25,9 @@ struct buffer_pool {
     pthread_mutex_t lock;
     size_t ceiling_bytes; /* SIZE_MAX: none */
     size_t held_bytes, lent_count;
-    bool is_closed;
+    bool is_closed, is_shared;
+    struct segment *segments[SEGMENTS_MAX]; /* is_shared: the last one is being filled */
+    size_t segment_count, segment_used_bytes;
     struct pooled *kept[CLASS_COUNT];
 };
 
@@ -84,10 +89,59 @@ int buffer_pool_create(size_t ceiling_bytes, struct buffer_pool **pool_out)
     return 0;
 }
 
+/* One more segment, with room for at least so many bytes. */
+static int add_segment(struct buffer_pool *pool, size_t needed_bytes)
+{
+    size_t bytes = needed_bytes > SEGMENT_BYTES ? needed_bytes : SEGMENT_BYTES;
+    if (pool->segment_count == SEGMENTS_MAX || bytes > SEGMENT_BYTES_MAX)
+        return ERR_NOMEM;
+    struct segment *segment = calloc(1, sizeof(*segment));
+    if (segment == NULL)
+        return ERR_NOMEM;
+    int err = segment_create(bytes, (uint32_t)pool->segment_count, segment);
+    if (err != 0) {
+        free(segment);
+        return err;
+    }
+    pool->segments[pool->segment_count++] = segment;
+    pool->segment_used_bytes = 0;
+    return 0;
+}
+
+int buffer_pool_create_shared(struct buffer_pool **pool_out)
+{
+    struct buffer_pool *pool = NULL;
+    int err = buffer_pool_create(0, &pool);
+    if (err != 0)
+        return err;
+    pool->is_shared = true;
+    err = add_segment(pool, 1);
+    if (err != 0)
+        buffer_pool_destroy(pool);
+    else
+        *pool_out = pool;
+    return err;
+}
+
+/* Memory for the pooled struct and what follows it; NULL. */
+static struct pooled *take_memory(struct buffer_pool *pool, size_t bytes)
+{
+    if (!pool->is_shared)
+        return aligned_alloc(ALIGNMENT, bytes);
+    const struct segment *last = pool->segments[pool->segment_count - 1];
+    if (last->size_bytes - pool->segment_used_bytes < bytes && add_segment(pool, bytes) != 0)
+        return NULL;
+    last = pool->segments[pool->segment_count - 1];
+    void *taken = last->data + pool->segment_used_bytes;
+    pool->segment_used_bytes += bytes;
+    return taken;
+}
+
 static void discard(struct buffer_pool *pool, struct pooled *pooled)
 {
     pool->held_bytes -= class_bytes(pooled->class_idx);
-    free(pooled);
+    if (!pool->is_shared)
+        free(pooled);
 }
 
 /* Frees kept buffers until needed_bytes fit under the ceiling, the largest first. */
@@ -108,6 +162,10 @@ static bool make_room(struct buffer_pool *pool, size_t needed_bytes)
 
 static void free_pool(struct buffer_pool *pool)
 {
+    for (size_t i = 0; i < pool->segment_count; i++) {
+        segment_close(pool->segments[i]);
+        free(pool->segments[i]);
+    }
     pthread_mutex_destroy(&pool->lock);
     free(pool);
 }
@@ -155,10 +213,12 @@ static struct pooled *find(struct buffer_pool *pool, unsigned class_idx)
     if (!make_room(pool, capacity))
         return NULL;
     size_t rounded = (capacity + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    pooled = aligned_alloc(ALIGNMENT, ALIGNMENT + rounded);
+    pooled = take_memory(pool, ALIGNMENT + rounded);
     if (pooled == NULL)
         return NULL;
     *pooled = (struct pooled){.pool = pool, .class_idx = class_idx};
+    if (pool->is_shared)
+        pooled->buffer.segment = pool->segments[pool->segment_count - 1];
     pooled->buffer.data = (unsigned char *)pooled + ALIGNMENT;
     pooled->buffer.release = give_back;
     pool->held_bytes += capacity;
@@ -181,6 +241,14 @@ struct buffer *buffer_pool_take(struct buffer_pool *pool, size_t size_bytes)
     pooled->buffer.size_bytes = size_bytes;
     atomic_init(&pooled->buffer.ref_count, 1);
     return &pooled->buffer;
+}
+
+const struct segment *buffer_pool_segment(struct buffer_pool *pool, uint32_t idx)
+{
+    pthread_mutex_lock(&pool->lock);
+    const struct segment *segment = idx < pool->segment_count ? pool->segments[idx] : NULL;
+    pthread_mutex_unlock(&pool->lock);
+    return segment;
 }
 
 size_t buffer_pool_bytes(struct buffer_pool *pool)

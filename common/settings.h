@@ -78,6 +78,8 @@ struct settings {
         uint32_t staleness; /* ssp: clocks */
         uint32_t block_bytes;
         uint64_t credit_bytes, parked_bytes;
+        bool shared_memory;
+        char *shared_folder;
         uint32_t retry_ms;
     } exchange;
     struct {

@@ -114,6 +114,11 @@ static const struct setting table[] = {
     ROW(exchange.parked_bytes, U64, "bytes", 4096, BYTES_MAX, "1073741824", false,
         "what a shard holds of gradients that wait for others before it puts further blocks off, "
         "and again of those that copies on other servers have not confirmed")
+    WORD(exchange.shared_memory, BOOL, "true", false,
+         "payloads lie in shared memory where worker and server are on one host and of one user")
+    WORD(exchange.shared_folder, TEXT, "/dev/shm", false,
+         "where processes of one host find each other for that: a folder talweg-UID of sockets is "
+         "made there; containers need to share it")
     ROW(exchange.retry_ms, U32, "ms", 10, 60000, "200", false,
         "how long at least an answer is waited for before it is asked for again")
 

@@ -167,6 +167,26 @@ static int add_lane_time(struct listing *listing, const struct document *row)
     return listing_add(listing, lane_ms < 10 ? "%.2f ms" : "%.0f ms", lane_ms);
 }
 
+/* "shm", or "tcp", or "shm 2, tcp 1": of the shards it speaks to. */
+static int add_transports(struct listing *listing, const struct document *row)
+{
+    static const char *const kinds[] = {"shm", "ipc", "tcp"};
+    const struct document *links = document_get(row, "links");
+    size_t count = document_count(links), used = 0;
+    char text[64] = "-";
+    for (size_t kind = 0; kind < ARRAY_LEN(kinds); kind++) {
+        size_t found = 0;
+        for (size_t i = 0; i < count; i++)
+            found += strcmp(status_text(document_at(links, i), "transport", ""), kinds[kind]) == 0;
+        if (found == count && count > 0)
+            return listing_add(listing, "%s", kinds[kind]);
+        if (found > 0)
+            used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s %zu",
+                                     used == 0 ? "" : ", ", kinds[kind], found);
+    }
+    return listing_add(listing, "%s", text);
+}
+
 static int add_worker(struct listing *listing, const struct document *row)
 {
     int code = add_who(listing, row);
@@ -174,6 +194,8 @@ static int add_worker(struct listing *listing, const struct document *row)
         code = listing_add(listing, "%llu", (unsigned long long)status_whole(row, "lanes"));
     if (code == 0)
         code = add_lane_time(listing, row);
+    if (code == 0)
+        code = add_transports(listing, row);
     if (code == 0)
         code = add_count(listing, row, "samples_per_s");
     if (code == 0)
@@ -242,7 +264,7 @@ static int print_status(const struct document *status, const struct status_optio
         fputs("\033[H\033[2J", stdout);
     print_head(status, stdout);
     int code = print_rows(document_get(status, "workers"),
-                          ">worker host >pid state >lanes >a_lane >samples/s >memory >heard",
+                          ">worker host >pid state >lanes >a_lane via >samples/s >memory >heard",
                           add_worker, stdout);
     if (code == 0)
         code = print_rows(document_get(status, "servers"),

@@ -6,7 +6,7 @@
 #include "proto/wire_check.h"
 #include "talweg.pb-c.h"
 
-enum { WIRE_VERSION = 2 };
+enum { WIRE_VERSION = 3 };
 
 _Static_assert((int)MSG_BLOCK_KEPT == (int)TALWEG__KIND__BLOCK_KEPT, "kinds are numbered alike");
 _Static_assert((int)MSG_UPDATED == (int)TALWEG__KIND__UPDATED, "kinds are numbered alike");
@@ -80,6 +80,7 @@ static int write_hello(const struct hello *hello, struct arena *arena, Talweg__H
     wire->pid = hello->pid;
     wire->host = (char *)hello->host;
     wire->endpoint = (char *)hello->endpoint;
+    wire->door = (char *)hello->door;
     wire->version = (char *)hello->version;
     wire->kernels = (char *)hello->kernels;
     wire->fingerprint = (char *)hello->fingerprint;
@@ -103,11 +104,13 @@ static int write_members(const struct view *view, struct arena *arena, Talweg__V
         shards[i].shard_idx = view->shards[i].shard_idx;
         shards[i].incarnation = view->shards[i].incarnation;
         shards[i].endpoint = (char *)view->shards[i].endpoint;
+        shards[i].door = (char *)view->shards[i].door;
     }
     for (size_t i = 0; i < view->worker_count; i++) {
         talweg__worker_member__init(&workers[i]);
         workers[i].rank = view->workers[i].rank;
         workers[i].incarnation = view->workers[i].incarnation;
+        workers[i].door = (char *)view->workers[i].door;
     }
     wire->n_shards = view->shard_count;
     wire->shards = (Talweg__ShardMember **)shard_rows;
@@ -160,6 +163,8 @@ static void write_beat(const struct beat *beat, Talweg__Beat *wire)
     wire->rss_bytes = beat->rss_bytes;
     wire->peak_rss_bytes = beat->peak_rss_bytes;
     wire->cpu_us = beat->cpu_us;
+    wire->n_shared_shard = beat->shared_count;
+    wire->shared_shard = (uint32_t *)beat->shared_shards;
 }
 
 static void write_lane(const struct lane_result *lane, Talweg__LaneResult *wire)
@@ -241,6 +246,30 @@ static int write_body(const struct message *msg, struct arena *arena, union body
     }
 }
 
+static int write_parcel(const struct parcel *parcel, struct arena *arena, Talweg__Header *wire)
+{
+    void **pointers;
+    wire->n_parcel_block = parcel->count;
+    wire->parcel_block = (uint32_t *)parcel->blocks;
+    wire->n_parcel_bytes = parcel->bytes == NULL ? 0 : parcel->count;
+    wire->parcel_bytes = (uint32_t *)parcel->bytes;
+    if (parcel->loan_count == 0)
+        return 0;
+    Talweg__Loan *rows = take_rows(arena, parcel->loan_count, sizeof(*rows), &pointers);
+    if (rows == NULL)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < parcel->loan_count; i++) {
+        talweg__loan__init(&rows[i]);
+        rows[i].segment = parcel->loans[i].segment;
+        rows[i].offset = parcel->loans[i].offset;
+        rows[i].size_bytes = parcel->loans[i].size_bytes;
+        rows[i].number = parcel->loans[i].number;
+    }
+    wire->n_loans = parcel->loan_count;
+    wire->loans = (Talweg__Loan **)pointers;
+    return 0;
+}
+
 int message_pack(const struct message *msg, struct arena *arena, const void **bytes_out,
                  size_t *size_out)
 {
@@ -257,6 +286,8 @@ int message_pack(const struct message *msg, struct arena *arena, const void **by
     wire.wire = WIRE_VERSION;
     wire.body_case = (Talweg__Header__BodyCase)wire_kind_of(msg->kind)->body;
     int err = write_body(msg, arena, &body, &wire);
+    if (err == 0)
+        err = write_parcel(&msg->parcel, arena, &wire);
     if (err != 0)
         return err;
     size_t size = talweg__header__get_packed_size(&wire);
@@ -406,6 +437,8 @@ static int read_hello(const Talweg__Hello *wire, struct arena *arena, struct hel
     if (err == 0)
         err = read_text("endpoint", wire->endpoint, out->endpoint, sizeof(out->endpoint), why);
     if (err == 0)
+        err = read_text("door", wire->door, out->door, sizeof(out->door), why);
+    if (err == 0)
         err = read_text("version", wire->version, out->version, sizeof(out->version), why);
     if (err == 0)
         err = read_text("kernels", wire->kernels, out->kernels, sizeof(out->kernels), why);
@@ -433,9 +466,16 @@ static int read_members(const Talweg__View *wire, struct arena *arena, struct vi
         shards[i].incarnation = row->incarnation;
         err = read_text("endpoint of a shard", row->endpoint, shards[i].endpoint,
                         sizeof(shards[i].endpoint), why);
+        if (err == 0)
+            err = read_text("door of a shard", row->door, shards[i].door, sizeof(shards[i].door),
+                            why);
     }
-    for (size_t i = 0; i < wire->n_workers; i++)
-        workers[i] = (struct worker_member){wire->workers[i]->rank, wire->workers[i]->incarnation};
+    for (size_t i = 0; i < wire->n_workers && err == 0; i++) {
+        const Talweg__WorkerMember *row = wire->workers[i];
+        workers[i] = (struct worker_member){.rank = row->rank, .incarnation = row->incarnation};
+        err = read_text("door of a worker", row->door, workers[i].door, sizeof(workers[i].door),
+                        why);
+    }
     out->shard_count = wire->n_shards;
     out->shards = shards;
     out->worker_count = wire->n_workers;
@@ -485,6 +525,12 @@ static int read_beat(const Talweg__Beat *wire, struct beat *out, struct err_msg 
     if (wire->n_staleness_count != 0 && wire->n_staleness_count != BEAT_STALENESS)
         return err_set(why, ERR_PROTO, "%zu counts of staleness; expected 0 or %d",
                        wire->n_staleness_count, BEAT_STALENESS);
+    if (wire->n_shared_shard > BEAT_SHARED)
+        return err_set(why, ERR_PROTO, "%zu shards that memory is shared with; at most %d",
+                       wire->n_shared_shard, BEAT_SHARED);
+    for (size_t i = 0; i < wire->n_shared_shard; i++)
+        out->shared_shards[i] = wire->shared_shard[i];
+    out->shared_count = (uint32_t)wire->n_shared_shard;
     for (size_t i = 0; i < wire->n_staleness_count; i++)
         out->staleness_count[i] = wire->staleness_count[i];
     out->sent_ms = wire->sent_ms;
@@ -571,6 +617,30 @@ static int read_body(const Talweg__Header *wire, struct arena *arena, struct mes
     }
 }
 
+static int read_parcel(const Talweg__Header *wire, struct arena *arena, struct parcel *out,
+                       struct err_msg *why)
+{
+    if (wire->n_parcel_bytes != 0 && wire->n_parcel_bytes != wire->n_parcel_block)
+        return err_set(why, ERR_PROTO, "%zu sizes of %zu blocks", wire->n_parcel_bytes,
+                       wire->n_parcel_block);
+    *out = (struct parcel){.count = wire->n_parcel_block,
+                           .blocks = wire->parcel_block,
+                           .bytes = wire->n_parcel_bytes == 0 ? NULL : wire->parcel_bytes,
+                           .loan_count = wire->n_loans};
+    if (wire->n_loans == 0)
+        return 0;
+    struct loan *loans = arena_take(arena, wire->n_loans * sizeof(*loans));
+    if (loans == NULL)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < wire->n_loans; i++)
+        loans[i] = (struct loan){.segment = wire->loans[i]->segment,
+                                   .offset = wire->loans[i]->offset,
+                                   .size_bytes = wire->loans[i]->size_bytes,
+                                   .number = wire->loans[i]->number};
+    out->loans = loans;
+    return 0;
+}
+
 int message_unpack(const void *bytes, size_t size, struct buffer *payload, struct arena *arena,
                    struct message *out, struct err_msg *why)
 {
@@ -598,6 +668,8 @@ int message_unpack(const void *bytes, size_t size, struct buffer *payload, struc
         .payload = payload,
     };
     int err = read_body(wire, arena, &msg, why);
+    if (err == 0)
+        err = read_parcel(wire, arena, &msg.parcel, why);
     if (err == ERR_NOMEM)
         return err_set(why, err, "%s: a header of %zu bytes needs more than it may", kind->text,
                        size);

@@ -15,9 +15,10 @@
  */
 #include "common/arena.h"
 #include "common/buffer.h"
+#include "common/lending.h"
 #include "proto/view.h"
 
-enum { BEAT_STALENESS = 8 };
+enum { BEAT_STALENESS = 8, BEAT_SHARED = 32, PARCEL_BLOCKS_MAX = 512 };
 
 enum message_kind {
     MSG_NONE = 0,
@@ -100,12 +101,24 @@ struct beat {
     uint64_t bytes_in, bytes_out; /* payload */
     uint64_t held_bytes;          /* shard: weights, state and sums */
     uint64_t rss_bytes, peak_rss_bytes, cpu_us;
+    /* worker: the first shards of its view, by index, that payloads are lent to */
+    uint32_t shared_shards[BEAT_SHARED], shared_count;
 };
 
 struct lane_task {
     uint64_t step;
     uint32_t lane;
     const float *weights; /* flat, of version step; stays as it is until the task is answered */
+};
+
+/* What a wire's message has beside a header and a frame.  Only couriers see it: they make messages
+ * of one block and with a payload of it. */
+struct parcel {
+    size_t count; /* 0, or blocks that the message is of, key.block first */
+    const uint32_t *blocks;
+    const uint32_t *bytes; /* [count]: how the payload is cut; NULL: no payload, or count loans */
+    size_t loan_count;    /* 0: the payload is a frame; 1: it is there; count: one of each block */
+    const struct loan *loans;
 };
 
 struct message {
@@ -127,6 +140,7 @@ struct message {
         struct { bool is_server; uint32_t rank; } drain;
     };
     struct buffer *payload; /* NULL when the kind has none */
+    struct parcel parcel;
 };
 
 /* Header bytes into the arena.  ERR_NOMEM past its limit; ERR_INPUT for a local kind and for a

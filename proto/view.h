@@ -46,6 +46,7 @@ struct hello {
     uint32_t pid;
     char host[HOST_BYTES];
     char endpoint[ENDPOINT_BYTES]; /* where others reach a shard; empty for a worker */
+    char door[DOOR_BYTES];         /* where processes of its host borrow its payloads; or empty */
     char version[VERSION_BYTES];   /* of Talweg; all must have the same */
     char kernels[KERNELS_BYTES];   /* a worker's BLAS core */
     char fingerprint[HEX_BYTES];   /* of the job's settings that decide the weights */
@@ -58,11 +59,13 @@ struct shard_member {
     uint32_t rank, shard_idx;
     uint64_t incarnation;
     char endpoint[ENDPOINT_BYTES];
+    char door[DOOR_BYTES];
 };
 
 struct worker_member {
     uint32_t rank;
     uint64_t incarnation;
+    char door[DOOR_BYTES];
 };
 
 struct view {

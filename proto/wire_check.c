@@ -118,6 +118,8 @@ static int check_hello(const struct hello *hello, struct err_msg *why)
     if (err == 0)
         err = check_text("endpoint", hello->endpoint, sizeof(hello->endpoint), why);
     if (err == 0)
+        err = check_text("door", hello->door, sizeof(hello->door), why);
+    if (err == 0)
         err = check_text("version", hello->version, sizeof(hello->version), why);
     if (err == 0)
         err = check_text("kernels", hello->kernels, sizeof(hello->kernels), why);
@@ -137,13 +139,19 @@ static int check_members(const struct view *view, struct err_msg *why)
         int err = check_bounds(bounds, ARRAY_LEN(bounds), why);
         if (err == 0)
             err = check_text("endpoint", shard->endpoint, sizeof(shard->endpoint), why);
+        if (err == 0)
+            err = check_text("door", shard->door, sizeof(shard->door), why);
         if (err != 0)
             return err;
     }
-    for (size_t i = 0; i < view->worker_count; i++)
-        if (view->workers[i].rank >= WORKERS_MAX)
-            return err_set(why, ERR_PROTO, "rank of a worker is %u", view->workers[i].rank);
-    return 0;
+    int err = 0;
+    for (size_t i = 0; i < view->worker_count && err == 0; i++) {
+        const struct worker_member *worker = &view->workers[i];
+        if (worker->rank >= WORKERS_MAX)
+            return err_set(why, ERR_PROTO, "rank of a worker is %u", worker->rank);
+        err = check_text("door", worker->door, sizeof(worker->door), why);
+    }
+    return err;
 }
 
 /* Those who have a block are different shards; only its primary must be there. */
@@ -240,11 +248,16 @@ static int check_beat(const struct beat *beat, struct err_msg *why)
         {"rss_bytes", beat->rss_bytes, WIRE_COUNT_MAX},
         {"peak_rss_bytes", beat->peak_rss_bytes, WIRE_COUNT_MAX},
         {"cpu_us", beat->cpu_us, WIRE_COUNT_MAX},
+        {"shared_count", beat->shared_count, BEAT_SHARED},
     };
     int err = check_bounds(bounds, ARRAY_LEN(bounds), why);
     for (size_t i = 0; i < BEAT_STALENESS && err == 0; i++)
         err = check_bounds(&(struct bound){"count of a staleness", beat->staleness_count[i],
                                            WIRE_COUNT_MAX},
+                           1, why);
+    for (size_t i = 0; i < beat->shared_count && err == 0; i++)
+        err = check_bounds(&(struct bound){"shard that memory is shared with",
+                                           beat->shared_shards[i], SHARDS_MAX - 1},
                            1, why);
     bool lacks_any = beat->lack_begin != 0 || beat->lack_end != 0;
     if (err == 0 && lacks_any && !is_run_of_lanes(beat->lack_begin, beat->lack_end))
@@ -354,13 +367,81 @@ static int check_payload(const struct buffer *payload, enum wire_payload expecte
     return 0;
 }
 
+static int check_loans(const struct parcel *parcel, const struct buffer *payload,
+                        struct err_msg *why)
+{
+    if (payload != NULL)
+        return err_set(why, ERR_PROTO, "has a payload both in a frame and in shared memory");
+    for (size_t i = 0; i < parcel->loan_count; i++) {
+        const struct loan *loan = &parcel->loans[i];
+        if (loan->size_bytes == 0 || loan->size_bytes > WIRE_LOAN_BYTES_MAX ||
+            loan->size_bytes % sizeof(float) != 0 || loan->number == 0)
+            return err_set(why, ERR_PROTO, "has loan %llu of %llu bytes of shared memory",
+                           (unsigned long long)loan->number, (unsigned long long)loan->size_bytes);
+    }
+    return 0;
+}
+
+/* How the payload is cut. */
+static int check_cuts(const struct parcel *parcel, const struct buffer *payload,
+                      struct err_msg *why)
+{
+    uint64_t total = parcel->loan_count == 1 ? parcel->loans[0].size_bytes
+                                              : payload->size_bytes;
+    uint64_t sum = 0;
+    for (size_t i = 0; i < parcel->count; i++) {
+        if (parcel->bytes[i] == 0 || parcel->bytes[i] % sizeof(float) != 0)
+            return err_set(why, ERR_PROTO, "has a block of %u bytes", parcel->bytes[i]);
+        sum += parcel->bytes[i];
+    }
+    return sum == total ? 0
+                        : err_set(why, ERR_PROTO, "has blocks of %llu bytes in a payload of %llu",
+                                  (unsigned long long)sum, (unsigned long long)total);
+}
+
+static int check_parcel(const struct message *msg, const struct wire_kind *kind,
+                        struct err_msg *why)
+{
+    const struct parcel *parcel = &msg->parcel;
+    bool has_payload = kind->payload != PAYLOAD_NONE;
+    bool is_each = parcel->loan_count == parcel->count && parcel->count > 0;
+    if (parcel->count > 0 && !wire_kind_is_parcel(msg->kind))
+        return err_set(why, ERR_PROTO, "is of %zu blocks", parcel->count);
+    if (parcel->count == 1 || parcel->count > PARCEL_BLOCKS_MAX)
+        return err_set(why, ERR_PROTO, "is of %zu blocks; expected 2 to %d", parcel->count,
+                       PARCEL_BLOCKS_MAX);
+    for (size_t i = 0; i < parcel->count; i++)
+        if (parcel->blocks[i] >= WIRE_BLOCKS_MAX)
+            return err_set(why, ERR_PROTO, "is of block %u", parcel->blocks[i]);
+    if (parcel->count > 0 && parcel->blocks[0] != msg->key.block)
+        return err_set(why, ERR_PROTO, "is of block %u and of %u first", msg->key.block,
+                       parcel->blocks[0]);
+    if ((parcel->bytes != NULL) != (parcel->count > 0 && has_payload && !is_each))
+        return err_set(why, ERR_PROTO, "has %s of its blocks",
+                       parcel->bytes == NULL ? "no sizes" : "needless sizes");
+    return parcel->bytes == NULL ? 0 : check_cuts(parcel, msg->payload, why);
+}
+
+bool wire_kind_is_parcel(enum message_kind kind)
+{
+    return kind == MSG_PUSH || kind == MSG_WEIGHTS || kind == MSG_PULL || kind == MSG_UPDATE ||
+           kind == MSG_UPDATED;
+}
+
 int wire_check(const struct message *msg, struct err_msg *why)
 {
     const struct wire_kind *kind = wire_kind_of(msg->kind);
     if (kind == NULL)
         return err_set(why, ERR_PROTO, "a message of kind %d goes on no wire", (int)msg->kind);
     int err = check_body(msg, kind->body, why);
+    size_t loan_count = msg->parcel.loan_count;
+    if (err == 0 && loan_count > 0 &&
+        (kind->payload != PAYLOAD_FLOATS || (loan_count > 1 && loan_count != msg->parcel.count)))
+        err = err_set(why, ERR_PROTO, "has %zu loans in shared memory", loan_count);
+    else if (err == 0)
+        err = loan_count > 0 ? check_loans(&msg->parcel, msg->payload, why)
+                              : check_payload(msg->payload, kind->payload, why);
     if (err == 0)
-        err = check_payload(msg->payload, kind->payload, why);
+        err = check_parcel(msg, kind, why);
     return err == 0 ? 0 : err_prefix(why, err, "%s: ", kind->text);
 }

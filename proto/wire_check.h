@@ -10,7 +10,11 @@
  */
 #include "proto/message.h"
 
-enum { WIRE_BLOCKS_MAX = 1 << 24, WIRE_TEXT_BYTES_MAX = 64 << 20 };
+enum {
+    WIRE_BLOCKS_MAX = 1 << 24,
+    WIRE_TEXT_BYTES_MAX = 64 << 20,
+    WIRE_LOAN_BYTES_MAX = 128 << 20 /* as a frame */
+};
 
 /* Steps, counts and sizes stay below, so that sums of them do not wrap. */
 #define WIRE_COUNT_MAX ((uint64_t)1 << 53)
@@ -44,6 +48,9 @@ struct wire_kind {
 
 /* The row of a kind that goes on a wire, or NULL. */
 const struct wire_kind *wire_kind_of(enum message_kind kind);
+
+/* Several of this kind for one peer may go as one: they are alike in all but block and payload. */
+bool wire_kind_is_parcel(enum message_kind kind);
 
 /* ERR_PROTO with a sentence when a field is out of its range, arrays do not fit each other, or the
  * payload is not what the kind has. */

@@ -215,7 +215,7 @@ static void say_farewell(struct coordinator_loop *loop, int code, const char *te
 int coordinator_loop_run(const struct coordinator_loop_spec *spec, struct err_msg *why)
 {
     struct coordinator_loop loop = {.spec = spec};
-    int err = courier_create(&loop.courier);
+    int err = courier_create(0, NULL, &loop.courier);
     if (err == 0)
         err = buffer_pool_create(0, &loop.pool);
     if (err != 0)
@@ -239,7 +239,7 @@ int coordinator_loop_say_over(struct channel *members, const struct message *fin
     struct courier *courier;
     struct letter letter;
     struct ready ready;
-    int err = courier_create(&courier);
+    int err = courier_create(0, NULL, &courier);
     for (uint64_t end_ms = clock_now_ms() + SAY_OVER_MS; err == 0 && clock_now_ms() < end_ms;) {
         err = transport_wait(&members, 1, -1, TICK_MS, &ready);
         if (err == 0)

@@ -21,12 +21,14 @@ static int recall_members(struct coordinator *c, const struct view *view)
         struct hello hello = {.rank = (int32_t)view->shards[i].rank,
                               .shard_idx = view->shards[i].shard_idx};
         memcpy(hello.endpoint, view->shards[i].endpoint, sizeof(hello.endpoint));
+        memcpy(hello.door, view->shards[i].door, sizeof(hello.door));
         struct address who = {PARTY_SHARD, view->shards[i].incarnation};
         if (members_add(&c->members, who, view->shards[i].rank, &hello, &member) != 0)
             return ERR_NOMEM;
     }
     for (size_t i = 0; i < view->worker_count; i++) {
         struct hello hello = {.rank = (int32_t)view->workers[i].rank};
+        memcpy(hello.door, view->workers[i].door, sizeof(hello.door));
         struct address who = {PARTY_WORKER, view->workers[i].incarnation};
         if (members_add(&c->members, who, view->workers[i].rank, &hello, &member) != 0)
             return ERR_NOMEM;

@@ -293,11 +293,12 @@ int shard_create(const struct shard_spec *spec, struct shard **shard_out)
     if (shard == NULL)
         return ERR_NOMEM;
     shard->spec = *spec;
-    int err = buffer_pool_create(0, &shard->pool);
+    int err = spec->pool == NULL ? buffer_pool_create(0, &shard->own_pool) : 0;
     if (err != 0) {
         free(shard);
         return err;
     }
+    shard->pool = spec->pool == NULL ? shard->own_pool : spec->pool;
     *shard_out = shard;
     return 0;
 }
@@ -315,7 +316,7 @@ void shard_destroy(struct shard *shard)
     free(shard->workers);
     free(shard->lane_worker);
     layout_destroy(shard->layout);
-    buffer_pool_destroy(shard->pool);
+    buffer_pool_destroy(shard->own_pool);
     free(shard);
 }
 
@@ -351,6 +352,12 @@ const struct shard_member *shard_peers(const struct shard *shard, size_t *count_
 {
     *count_out = shard->shard_count;
     return shard->shards;
+}
+
+const struct worker_member *shard_workers(const struct shard *shard, size_t *count_out)
+{
+    *count_out = shard->worker_count;
+    return shard->workers;
 }
 
 uint64_t shard_refused_count(const struct shard *shard)

@@ -26,6 +26,7 @@ struct shard_spec {
     const struct settings *settings; /* borrowed for the shard's life */
     struct hello hello;              /* what it says of itself; layout unused */
     uint64_t incarnation;
+    struct buffer_pool *pool; /* where payloads come from; NULL: one of its own */
 };
 
 MUST_USE int shard_create(const struct shard_spec *spec, struct shard **shard_out);
@@ -52,6 +53,9 @@ const char *shard_store_endpoint(const struct shard *shard);
 /* All shards of the newest view, this one among them: [*count_out]; none before the first.  Valid
  * until the next step. */
 const struct shard_member *shard_peers(const struct shard *shard, size_t *count_out);
+
+/* The same of its workers. */
+const struct worker_member *shard_workers(const struct shard *shard, size_t *count_out);
 
 /* Messages refused since the start: malformed or foreign. */
 uint64_t shard_refused_count(const struct shard *shard);

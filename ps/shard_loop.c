@@ -1,6 +1,7 @@
 #include "ps/shard_loop.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "common/clock.h"
@@ -8,7 +9,7 @@
 #include "common/usage.h"
 #include "proto/courier.h"
 
-enum { TICK_MS = 50, LETTERS_A_ROUND = 64 };
+enum { TICK_MS = 50, MEET_MS = 500, LETTERS_A_ROUND = 64 };
 
 /* After a turn that took so long, so much time is for hearing what came meanwhile, before anybody
  * is found to be silent. */
@@ -24,6 +25,9 @@ struct shard_loop {
     struct channel **channels;
     struct address *whom; /* [channel_count]: who is at the other end; unused for BOUND */
     size_t channel_count, channel_capacity;
+    struct lender_at *lenders; /* room for lender_capacity of them */
+    size_t lender_capacity;
+    uint64_t meet_ms; /* when the doors were last tried */
     struct outbox out;
 };
 
@@ -129,6 +133,9 @@ static int flush(struct shard_loop *loop, struct err_msg *why)
     for (size_t i = 0; i < loop->out.count && err == 0; i++) {
         struct envelope *envelope = &loop->out.items[i];
         struct channel *channel;
+        enum message_kind kind = envelope->msg.kind;
+        if (kind == MSG_NONE)
+            continue; /* it went with one before it */
         err = channel_for(loop, envelope, &channel, why);
         if (err != 0 && envelope->to.party == PARTY_SHARD) { /* its fault, or it has gone since */
             log_event(LOG_WARN, "no_way", "to=%016" PRIx64 " why=\"%s\"", envelope->to.id,
@@ -138,10 +145,10 @@ static int flush(struct shard_loop *loop, struct err_msg *why)
         }
         if (err != 0 || channel == NULL)
             continue;
-        err = courier_send(loop->courier, channel, envelope->to, &envelope->msg);
+        err = courier_send_batch(loop->courier, channel, &loop->out, i);
         if (err == ERR_LOST || err == ERR_AGAIN) { /* it asks again when it is back */
             log_event(LOG_DEBUG, "message_lost", "kind=%s to=%016" PRIx64,
-                      message_kind_text(envelope->msg.kind), envelope->to.id);
+                      message_kind_text(kind), envelope->to.id);
             err = 0;
         }
     }
@@ -168,15 +175,44 @@ static int hear(struct shard_loop *loop, size_t idx, struct err_msg *why)
     struct letter letter;
     int err = 0;
     for (size_t i = 0; i < LETTERS_A_ROUND && err == 0; i++) {
-        err = courier_receive(loop->courier, loop->channels[idx], &letter);
-        if (err != 0)
-            break;
-        if (is_from(loop, idx, &letter))
-            shard_step(loop->shard, clock_now_ms(), letter.from, &letter.msg, &loop->out);
-        err = flush(loop, why);
-        letter_release(&letter);
+        do {
+            err = courier_receive(loop->courier, loop->channels[idx], &letter);
+            if (err != 0)
+                break;
+            if (is_from(loop, idx, &letter))
+                shard_step(loop->shard, clock_now_ms(), letter.from, &letter.msg, &loop->out);
+            letter_release(&letter);
+        } while (courier_has_more(loop->courier));
+        int flushed = flush(loop, why); /* the answers to what came as one go as one */
+        err = err == 0 ? flushed : err;
     }
     return err == ERR_AGAIN ? 0 : err;
+}
+
+/* Goes to the doors of everyone in the view: they may lend what they send here. */
+static int meet(struct shard_loop *loop, uint64_t now_ms)
+{
+    size_t shard_count, worker_count, count = 0;
+    const struct shard_member *shards = shard_peers(loop->shard, &shard_count);
+    const struct worker_member *workers = shard_workers(loop->shard, &worker_count);
+    if (now_ms - loop->meet_ms < MEET_MS || shard_count == 0)
+        return 0;
+    loop->meet_ms = now_ms;
+    if (shard_count + worker_count > loop->lender_capacity) {
+        size_t capacity = 2 * (shard_count + worker_count);
+        struct lender_at *lenders = realloc(loop->lenders, capacity * sizeof(*lenders));
+        if (lenders == NULL)
+            return ERR_NOMEM;
+        loop->lenders = lenders;
+        loop->lender_capacity = capacity;
+    }
+    for (size_t i = 0; i < worker_count; i++)
+        loop->lenders[count++] = (struct lender_at){workers[i].incarnation, workers[i].door};
+    for (size_t i = 0; i < shard_count; i++)
+        if (shards[i].incarnation != loop->spec->shard.incarnation)
+            loop->lenders[count++] = (struct lender_at){shards[i].incarnation, shards[i].door};
+    courier_meet(loop->courier, loop->lenders, count);
+    return 0;
 }
 
 static int tick(struct shard_loop *loop, struct err_msg *why)
@@ -207,6 +243,9 @@ static int run(struct shard_loop *loop, struct outcome *end, struct err_msg *why
             err = tick(loop, why);
         }
         if (err == 0)
+            err = meet(loop, now_ms);
+        courier_tend(loop->courier);
+        if (err == 0)
             err = transport_wait(loop->channels, loop->channel_count, -1, TICK_MS, &ready);
         size_t count = loop->channel_count; /* what is connected to now is not waited for yet */
         for (size_t i = 0; i < count && err == 0; i++)
@@ -227,9 +266,16 @@ static int open_loop(struct shard_loop *loop, struct err_msg *why)
     loop->channels[BOUND] = loop->spec->workers;
     loop->whom[BOUND] = (struct address){0};
     loop->channel_count = FIRST_OTHER - 1;
-    err = courier_create(&loop->courier);
-    if (err == 0)
-        err = shard_create(&loop->spec->shard, &loop->shard);
+    struct shard_spec spec = loop->spec->shard;
+    bool is_sharing = spec.settings->exchange.shared_memory;
+    err = courier_create(spec.incarnation,
+                         is_sharing ? spec.settings->exchange.shared_folder : NULL,
+                         &loop->courier);
+    if (err == 0) {
+        snprintf(spec.hello.door, sizeof(spec.hello.door), "%s", courier_door(loop->courier));
+        spec.pool = courier_pool(loop->courier);
+        err = shard_create(&spec, &loop->shard);
+    }
     if (err != 0)
         return err_set(why, err, "cannot start a shard: %s", err_text(err));
     return connect_to(loop, coordinator, loop->spec->coordinator, why);
@@ -244,6 +290,7 @@ int shard_loop_run(const struct shard_loop_spec *spec, struct outcome *end, stru
     for (size_t i = 0; i < loop.channel_count; i++)
         channel_destroy(loop.channels[i]);
     free(loop.channels);
+    free(loop.lenders);
     free(loop.whom);
     outbox_free(&loop.out);
     shard_destroy(loop.shard);

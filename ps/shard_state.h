@@ -30,7 +30,7 @@ struct shard_copy {
 struct shard {
     struct shard_spec spec;
     struct run_id run;
-    struct buffer_pool *pool;
+    struct buffer_pool *pool, *own_pool; /* own: NULL when the pool was given */
     uint64_t now_ms; /* of the step in work */
 
     uint32_t view, era; /* 0: none yet */

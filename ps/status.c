@@ -2,6 +2,8 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
 
 void run_text(struct run_id run, char text_out[33])
 {
@@ -74,6 +76,51 @@ static const char *worker_state(const struct member *member, uint64_t lane_count
     return lane_count > 0 ? "training" : "standing by";
 }
 
+static void append(struct row *list, struct row *row)
+{
+    int err = document_append(list->object, row->object);
+    if (row->err != 0)
+        err = row->err;
+    if (list->err == 0)
+        list->err = err;
+}
+
+/* "shm", or what the shard's endpoint begins with. */
+static void transport_text(const struct shard_member *shard, bool is_shared, char text_out[16])
+{
+    int length = (int)strcspn(shard->endpoint, ":");
+    if (is_shared)
+        snprintf(text_out, 16, "shm");
+    else
+        snprintf(text_out, 16, "%.*s", length, shard->endpoint);
+}
+
+static bool shares_with(const struct beat *beat, size_t shard_idx)
+{
+    for (size_t i = 0; i < beat->shared_count; i++)
+        if (beat->shared_shards[i] == shard_idx)
+            return true;
+    return false;
+}
+
+/* How the worker and each shard exchange payloads, by what it last said. */
+static void put_links(struct row *row, const struct view *view, const struct member *member)
+{
+    struct row list = {.object = document_array()};
+    for (size_t i = 0; view != NULL && i < view->shard_count; i++) {
+        struct row link = {.object = document_object()};
+        char transport[16];
+        transport_text(&view->shards[i], shares_with(&member->beat, i), transport);
+        put_whole(&link, "server", view->shards[i].rank);
+        put_whole(&link, "shard", view->shards[i].shard_idx);
+        put_text(&link, "transport", transport);
+        append(&list, &link);
+    }
+    put(row, "links", list.object);
+    if (row->err == 0)
+        row->err = list.err;
+}
+
 static struct row worker_row(const struct coordinator *coordinator, const struct member *member,
                              uint64_t now_ms)
 {
@@ -95,6 +142,7 @@ static struct row worker_row(const struct coordinator *coordinator, const struct
     put_real(&row, "pulled_bytes_per_s", member_rate(member, new->bytes_in, old->bytes_in));
     put_whole(&row, "rss_bytes", new->rss_bytes);
     put_whole(&row, "last_heard_ms", silence_ms(member, now_ms));
+    put_links(&row, coordinator_view(coordinator), member);
     return row;
 }
 
@@ -167,15 +215,6 @@ static bool server_row(const struct coordinator *coordinator, uint32_t rank, uin
     put_whole(row, "rss_bytes", sum.last->beat.rss_bytes);
     put_whole(row, "last_heard_ms", sum.heard_ms);
     return true;
-}
-
-static void append(struct row *list, struct row *row)
-{
-    int err = document_append(list->object, row->object);
-    if (row->err != 0)
-        err = row->err;
-    if (list->err == 0)
-        list->err = err;
 }
 
 static const struct member *worker_of(const struct members *members, uint32_t rank)

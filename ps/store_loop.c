@@ -89,7 +89,7 @@ static void *run_thread(void *arg)
 int store_loop_start(const struct store_loop_spec *spec, struct store_loop **loop_out)
 {
     struct store_loop *loop = calloc(1, sizeof(*loop));
-    if (loop == NULL || courier_create(&loop->courier) != 0)
+    if (loop == NULL || courier_create(0, NULL, &loop->courier) != 0)
         goto fail;
     loop->spec = *spec;
     loop->channels[TO_SHARDS] = spec->shards;

@@ -41,6 +41,7 @@ static int list_shards(const struct members *members, struct view *view)
                                           .shard_idx = list[i]->hello.shard_idx,
                                           .incarnation = list[i]->who.id};
         memcpy(shards[i].endpoint, list[i]->hello.endpoint, sizeof(shards[i].endpoint));
+        memcpy(shards[i].door, list[i]->hello.door, sizeof(shards[i].door));
     }
     free(list);
     return 0;
@@ -55,8 +56,10 @@ static int list_workers(const struct members *members, struct view *view)
         free(list);
         return ERR_NOMEM;
     }
-    for (size_t i = 0; i < view->worker_count; i++)
-        workers[i] = (struct worker_member){list[i]->rank, list[i]->who.id};
+    for (size_t i = 0; i < view->worker_count; i++) {
+        workers[i] = (struct worker_member){.rank = list[i]->rank, .incarnation = list[i]->who.id};
+        memcpy(workers[i].door, list[i]->hello.door, sizeof(workers[i].door));
+    }
     free(list);
     return 0;
 }

@@ -32,7 +32,7 @@ struct compute {
     struct compute_spec spec;
     struct batching batching;
     uint32_t lane_max;
-    struct buffer_pool *pool;
+    struct buffer_pool *pool, *own_pool; /* own: NULL when the pool was given */
     int event_fd;
     pthread_mutex_t lock;
     pthread_cond_t has_task;
@@ -295,8 +295,9 @@ int compute_create(const struct compute_spec *spec, struct compute **compute_out
     pthread_cond_init(&compute->has_task, NULL);
     compute->threads = calloc(settings->worker.threads, sizeof(*compute->threads));
     int err = compute->threads == NULL || compute->event_fd < 0 ? ERR_NOMEM : 0;
-    if (err == 0)
-        err = buffer_pool_create(0, &compute->pool);
+    if (err == 0 && spec->pool == NULL)
+        err = buffer_pool_create(0, &compute->own_pool);
+    compute->pool = spec->pool == NULL ? compute->own_pool : spec->pool;
     while (err == 0 && compute->thread_count < settings->worker.threads)
         err = start_thread(compute, &compute->threads[compute->thread_count++]);
     if (err != 0) {
@@ -329,7 +330,7 @@ void compute_destroy(struct compute *compute)
     free(compute->threads);
     queue_free(&compute->tasks);
     queue_free(&compute->results);
-    buffer_pool_destroy(compute->pool);
+    buffer_pool_destroy(compute->own_pool);
     if (compute->event_fd >= 0)
         close(compute->event_fd);
     pthread_cond_destroy(&compute->has_task);
@@ -378,4 +379,20 @@ bool compute_next(struct compute *compute, struct message *result_out)
 int compute_fd(const struct compute *compute)
 {
     return compute->event_fd;
+}
+
+static int submit(void *ctx, const struct message *task)
+{
+    return compute_submit(ctx, task);
+}
+
+static bool next(void *ctx, struct message *result_out)
+{
+    return compute_next(ctx, result_out);
+}
+
+struct computing compute_computing(struct compute *compute)
+{
+    return (struct computing){
+        .submit = submit, .next = next, .ctx = compute, .fd = compute->event_fd};
 }

@@ -16,7 +16,7 @@
  * Surprise: none.
  */
 #include "common/settings.h"
-#include "proto/message.h"
+#include "worker/computing.h"
 #include "worker/data/dataset.h"
 #include "worker/nn/graph.h"
 
@@ -27,6 +27,7 @@ struct compute_spec {
     const struct graph *graph;
     const struct layout *layout;
     struct dataset *train, *test; /* test: NULL when the job has none */
+    struct buffer_pool *pool;     /* of leaves; NULL: one of its own */
 };
 
 MUST_USE int compute_create(const struct compute_spec *spec, struct compute **compute_out,
@@ -44,5 +45,8 @@ bool compute_next(struct compute *compute, struct message *result_out);
 
 /* Readable while results wait; for transport_wait. */
 int compute_fd(const struct compute *compute);
+
+/* The same as the loop wants it; valid as long as the compute. */
+struct computing compute_computing(struct compute *compute);
 
 #endif

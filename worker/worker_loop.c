@@ -8,7 +8,11 @@
 #include "common/usage.h"
 #include "proto/courier.h"
 
-enum { TICK_MS = 50, LETTERS_A_ROUND = 64 };
+enum { TICK_MS = 50, MEET_MS = 500, LETTERS_A_ROUND = 64 };
+
+/* Leaves are sent together as long as there are more at once, up to so many bytes: the shard has
+ * something to begin with, small blocks go as one. */
+enum { TOGETHER_BYTES = 256 << 10 };
 
 /* After a turn that took so long, so much time is for hearing what came meanwhile, before anybody
  * is found to be silent. */
@@ -16,10 +20,10 @@ enum { ASLEEP_MS = 2000, WAKE_MS = 500 };
 
 struct worker_loop {
     const struct worker_loop_spec *spec;
-    struct courier *courier;
     struct channel **channels; /* the coordinator's, then one a shard of the newest view */
     uint64_t *incarnations;    /* who is at the other end; 0 for the coordinator */
     size_t channel_count;
+    uint64_t meet_ms; /* when the shards' doors were last tried */
     struct outbox out;
 };
 
@@ -102,16 +106,17 @@ static struct channel *channel_to(const struct worker_loop *loop, struct address
 
 static int flush(struct worker_loop *loop, struct err_msg *why)
 {
+    const struct computing *compute = &loop->spec->compute;
     int err = connect_shards(loop, why);
     for (size_t i = 0; i < loop->out.count && err == 0; i++) {
         struct envelope *envelope = &loop->out.items[i];
         if (envelope->to.party == PARTY_COMPUTE) {
-            err = compute_submit(loop->spec->compute, &envelope->msg);
+            err = compute->submit(compute->ctx, &envelope->msg);
             continue;
         }
         struct channel *channel = channel_to(loop, envelope->to);
-        if (channel != NULL)
-            err = courier_send(loop->courier, channel, envelope->to, &envelope->msg);
+        if (channel != NULL && envelope->msg.kind != MSG_NONE) /* that went with one before it */
+            err = courier_send_batch(loop->spec->courier, channel, &loop->out, i);
         if (err == ERR_AGAIN || err == ERR_LOST)
             err = 0; /* a message lost, as on any network: it is asked for again */
     }
@@ -130,28 +135,67 @@ static int hear_channel(struct worker_loop *loop, size_t idx, struct err_msg *wh
     if (idx > 0)
         from = (struct address){PARTY_SHARD, loop->incarnations[idx]};
     int err = 0;
+    struct courier *courier = loop->spec->courier;
     for (size_t i = 0; i < LETTERS_A_ROUND && err == 0; i++) {
-        err = courier_receive(loop->courier, loop->channels[idx], &letter);
-        if (err != 0)
-            break;
-        exchange_step(loop->spec->exchange, clock_now_ms(), from, &letter.msg, &loop->out);
-        err = flush(loop, why);
-        letter_release(&letter);
+        do {
+            err = courier_receive(courier, loop->channels[idx], &letter);
+            if (err != 0)
+                break;
+            exchange_step(loop->spec->exchange, clock_now_ms(), from, &letter.msg, &loop->out);
+            letter_release(&letter);
+        } while (courier_has_more(courier));
+        int flushed = flush(loop, why);
+        err = err == 0 ? flushed : err;
     }
     return err == ERR_AGAIN ? 0 : err;
 }
 
 static int hear_compute(struct worker_loop *loop, struct err_msg *why)
 {
+    const struct computing *compute = &loop->spec->compute;
     struct message result;
     struct address from = {PARTY_COMPUTE, 0};
+    size_t waiting_bytes = 0;
     int err = 0;
-    while (err == 0 && compute_next(loop->spec->compute, &result)) {
+    while (err == 0 && compute->next(compute->ctx, &result)) {
         exchange_step(loop->spec->exchange, clock_now_ms(), from, &result, &loop->out);
+        waiting_bytes += result.payload == NULL ? 0 : result.payload->size_bytes;
         buffer_unref(result.payload);
-        err = flush(loop, why);
+        if (waiting_bytes >= TOGETHER_BYTES) {
+            err = flush(loop, why);
+            waiting_bytes = 0;
+            courier_tend(loop->spec->courier);
+        }
     }
-    return err;
+    return err == 0 ? flush(loop, why) : err;
+}
+
+/* Goes to the doors of the view's shards: they may lend what they send here. */
+static int meet(struct worker_loop *loop, uint64_t now_ms)
+{
+    size_t count;
+    const struct shard_member *shards = exchange_shards(loop->spec->exchange, &count);
+    if (now_ms - loop->meet_ms < MEET_MS || count == 0)
+        return 0;
+    loop->meet_ms = now_ms;
+    struct lender_at *lenders = calloc(count, sizeof(*lenders));
+    if (lenders == NULL)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < count; i++)
+        lenders[i] = (struct lender_at){shards[i].incarnation, shards[i].door};
+    courier_meet(loop->spec->courier, lenders, count);
+    free(lenders);
+    return 0;
+}
+
+/* For the status: with whom memory is shared. */
+static void note_shared(const struct worker_loop *loop, struct beat *beat)
+{
+    size_t count;
+    const struct shard_member *shards = exchange_shards(loop->spec->exchange, &count);
+    for (size_t i = 0; i < count && beat->shared_count < BEAT_SHARED; i++)
+        if (courier_lends_to(loop->spec->courier, shards[i].incarnation))
+            beat->shared_shards[beat->shared_count++] = (uint32_t)i;
 }
 
 static int tick(struct worker_loop *loop, struct err_msg *why)
@@ -160,6 +204,7 @@ static int tick(struct worker_loop *loop, struct err_msg *why)
     struct beat beat = {.rss_bytes = usage.rss_bytes,
                         .peak_rss_bytes = usage.peak_rss_bytes,
                         .cpu_us = usage.cpu_us};
+    note_shared(loop, &beat);
     exchange_note_usage(loop->spec->exchange, &beat);
     exchange_step(loop->spec->exchange, clock_now_ms(), (struct address){0}, NULL, &loop->out);
     if (*loop->spec->is_asked_to_stop)
@@ -181,8 +226,11 @@ static int run(struct worker_loop *loop, struct outcome *end, struct err_msg *wh
             err = tick(loop, why);
         }
         if (err == 0)
+            err = meet(loop, now_ms);
+        courier_tend(loop->spec->courier);
+        if (err == 0)
             err = transport_wait(loop->channels, loop->channel_count,
-                                 compute_fd(loop->spec->compute), TICK_MS, &ready);
+                                 loop->spec->compute.fd, TICK_MS, &ready);
         for (size_t i = 0; i < loop->channel_count && err == 0; i++)
             if (channel_is_ready(loop->channels[i]))
                 err = hear_channel(loop, i, why);
@@ -200,7 +248,7 @@ int worker_loop_run(const struct worker_loop_spec *spec, struct outcome *end, st
     struct address self = {PARTY_WORKER, spec->incarnation};
     int err = loop.channels == NULL || loop.incarnations == NULL
                   ? err_set(why, ERR_NOMEM, "no memory for a channel")
-                  : courier_create(&loop.courier);
+                  : 0;
     if (err == 0)
         err = channel_connect(spec->transport, spec->coordinator, self, &loop.channels[0], why);
     if (err == 0) {
@@ -209,6 +257,5 @@ int worker_loop_run(const struct worker_loop_spec *spec, struct outcome *end, st
     }
     adopt(&loop, NULL, NULL, 0);
     outbox_free(&loop.out);
-    courier_destroy(loop.courier);
     return err;
 }

@@ -8,15 +8,16 @@
  * Surprise: none.
  */
 #include <signal.h>
-#include "common/transport.h"
-#include "worker/compute.h"
+#include "proto/courier.h"
+#include "worker/computing.h"
 #include "worker/exchange.h"
 
 struct worker_loop_spec {
     struct transport *transport;
     const char *coordinator; /* endpoint */
     struct exchange *exchange;
-    struct compute *compute;
+    struct computing compute;
+    struct courier *courier; /* outlives the loop */
     uint64_t incarnation;
     const volatile sig_atomic_t *is_asked_to_stop;
 };

@@ -8,6 +8,7 @@
 #include "common/random.h"
 #include "common/role.h"
 #include "common/usage.h"
+#include "worker/compute.h"
 #include "worker/nn/blas.h"
 #include "worker/nn/kernel_choice.h"
 #include "worker/worker_loop.h"
@@ -26,6 +27,7 @@ struct workshop {
     struct dataset *train, *test;
     struct graph *graph;
     struct layout *layout;
+    struct courier *courier;
     struct compute *compute;
     struct exchange *exchange;
     struct transport *transport;
@@ -68,7 +70,8 @@ static int start_compute(struct workshop *shop, struct err_msg *why)
                                 .graph = shop->graph,
                                 .layout = shop->layout,
                                 .train = shop->train,
-                                .test = shop->test};
+                                .test = shop->test,
+                                .pool = courier_pool(shop->courier)};
     return compute_create(&spec, &shop->compute, why);
 }
 
@@ -80,6 +83,7 @@ static int start_exchange(struct workshop *shop, const struct launch *launch,
     hello->rank = launch->rank;
     hello->pid = (uint32_t)getpid();
     usage_host(hello->host, sizeof(hello->host));
+    snprintf(hello->door, sizeof(hello->door), "%s", courier_door(shop->courier));
     snprintf(hello->version, sizeof(hello->version), "%s", TALWEG_VERSION);
     snprintf(hello->kernels, sizeof(hello->kernels), "%s", blas_core_name());
     hello->thread_count = shop->settings->worker.threads;
@@ -90,6 +94,14 @@ static int start_exchange(struct workshop *shop, const struct launch *launch,
     if (err == 0)
         err = exchange_create(&spec, &shop->exchange);
     return err == 0 ? 0 : err_set(why, err, "cannot begin the exchange: %s", err_text(err));
+}
+
+static int start_courier(struct workshop *shop, uint64_t incarnation, struct err_msg *why)
+{
+    bool is_sharing = shop->settings->exchange.shared_memory;
+    const char *folder = is_sharing ? shop->settings->exchange.shared_folder : NULL;
+    int err = courier_create(incarnation, folder, &shop->courier);
+    return err == 0 ? 0 : err_set(why, err, "cannot start a courier: %s", err_text(err));
 }
 
 static int work(struct workshop *shop, const struct launch *launch, struct err_msg *why)
@@ -103,6 +115,8 @@ static int work(struct workshop *shop, const struct launch *launch, struct err_m
     if (err == 0)
         err = plan_model(shop, why);
     if (err == 0)
+        err = start_courier(shop, incarnation, why);
+    if (err == 0)
         err = start_compute(shop, why);
     if (err == 0)
         err = start_exchange(shop, launch, incarnation, why);
@@ -113,7 +127,8 @@ static int work(struct workshop *shop, const struct launch *launch, struct err_m
     struct worker_loop_spec loop = {.transport = shop->transport,
                                     .coordinator = launch->coordinator,
                                     .exchange = shop->exchange,
-                                    .compute = shop->compute,
+                                    .compute = compute_computing(shop->compute),
+                                    .courier = shop->courier,
                                     .incarnation = incarnation,
                                     .is_asked_to_stop = &is_asked_to_stop};
     log_event(LOG_INFO, "begin", "coordinator=%s samples=%llu weights=%zu", launch->coordinator,
@@ -128,6 +143,7 @@ static void close_shop(struct workshop *shop)
     compute_destroy(shop->compute);
     exchange_destroy(shop->exchange);
     transport_destroy(shop->transport);
+    courier_destroy(shop->courier);
     layout_destroy(shop->layout);
     graph_destroy(shop->graph);
     dataset_close(shop->test);

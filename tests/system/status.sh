@@ -11,7 +11,7 @@ keys() {
         ([d["coordinator"]], "pid host"),
         (d["servers"], "rank pid host state shards blocks primary_blocks backup_blocks "
             "filling_blocks bytes pushes_per_s bytes_in_per_s bytes_out_per_s"),
-        (d["workers"], "rank pid host state lagging lanes lane_ms samples_per_s last_heard_ms"))
+        (d["workers"], "rank pid host state lagging lanes lane_ms samples_per_s last_heard_ms links"))
         for object in objects for key in keys.split() if key not in object]'
 }
 
@@ -45,6 +45,9 @@ check "the pids are of living processes" kill -0 $(json "$SCRATCH/status.json" \
 equal "the table ends with" $? 0
 contains "the table has a head" "$SCRATCH/out" 'step [0-9]+/1000000'
 contains "the table has workers" "$SCRATCH/out" 'worker +host +pid +state +lanes'
+equal "payloads lie in shared memory" "$(json "$SCRATCH/status.json" \
+    'sorted({l["transport"] for w in d["workers"] for l in w["links"]})')" '["shm"]'
+contains "the table says so" "$SCRATCH/out" 'ms +shm '
 contains "the table has servers" "$SCRATCH/out" 'server +host +pid +state +shards +blocks +copies'
 (cd "$SCRATCH/run" && "$TALWEG" status > "$SCRATCH/out")
 equal "this folder is the default: ends with" $? 0

@@ -87,7 +87,7 @@ static inline void restart_shard(struct bench *bench, uint32_t idx)
 
 static inline void fill_view(struct bench *bench)
 {
-    static const struct worker_member workers[2] = {{0, 101}, {1, 102}};
+    static const struct worker_member workers[2] = {{0, 101, ""}, {1, 102, ""}};
     for (uint32_t i = 0; i < SHARDS; i++)
         bench->members[i] = (struct shard_member){.rank = i, .incarnation = SHARD_ID + i};
     for (size_t i = 0; i < BLOCKS_MAX; i++)

@@ -44,8 +44,11 @@ static void open_bench(struct bench *bench, const char *threads)
     for (size_t i = 0; i < bench->layout->block_count; i++)
         layout_init_block(bench->layout, i, 1,
                           bench->weights + bench->layout->blocks[i].range.begin);
-    struct compute_spec spec = {bench->settings, bench->graph, bench->layout, bench->train,
-                                bench->test};
+    struct compute_spec spec = {.settings = bench->settings,
+                                .graph = bench->graph,
+                                .layout = bench->layout,
+                                .train = bench->train,
+                                .test = bench->test};
     CU_ASSERT_EQUAL_FATAL(compute_create(&spec, &bench->compute, &why), 0);
 }
 

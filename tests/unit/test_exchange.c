@@ -38,7 +38,7 @@ static void show(struct bench *bench, const struct picture *picture)
 {
     static const struct shard_member shards[2] = {{.incarnation = 70, .endpoint = "inproc://s"},
                                                   {.incarnation = 71, .endpoint = "inproc://t"}};
-    static const struct worker_member workers[2] = {{0, 1}, {1, 2}};
+    static const struct worker_member workers[2] = {{0, 1, ""}, {1, 2, ""}};
     struct message view = {.kind = MSG_VIEW, .run = job_run, .era = picture->era};
     view.view_body = (struct view){.number = picture->number,
                                    .era = picture->era,

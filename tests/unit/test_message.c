@@ -94,11 +94,15 @@ static void draw_members(uint64_t *state, struct props *props, struct view *view
     view->worker_count = draw_below(state, ARRAY_LEN(props->workers) + 1);
     for (size_t i = 0; i < view->shard_count; i++) {
         struct shard_member *shard = &props->shards[i];
-        *shard = (struct shard_member){(uint32_t)draw_below(state, 9), 2, draw(state), ""};
+        *shard = (struct shard_member){(uint32_t)draw_below(state, 9), 2, draw(state), "", ""};
         draw_text(state, shard->endpoint, sizeof(shard->endpoint));
+        draw_text(state, shard->door, sizeof(shard->door));
     }
-    for (size_t i = 0; i < view->worker_count; i++)
-        props->workers[i] = (struct worker_member){(uint32_t)draw_below(state, 9), draw(state)};
+    for (size_t i = 0; i < view->worker_count; i++) {
+        struct worker_member *worker = &props->workers[i];
+        *worker = (struct worker_member){(uint32_t)draw_below(state, 9), draw(state), ""};
+        draw_text(state, worker->door, sizeof(worker->door));
+    }
     view->shards = props->shards;
     view->workers = props->workers;
 }
@@ -540,13 +544,13 @@ static void test_message_is_refused_when_a_text_does_not_fit(void)
     CU_ASSERT_FATAL(arena_create(100, ARENA_BYTES, &arena) == 0);
     memset(bytes + 6, 'h', 64);
     bytes[70] = 0x78;
-    bytes[71] = 2;
+    bytes[71] = 3;
     CU_ASSERT(unpack_exact(bytes, sizeof(bytes), NULL, arena, &why) == ERR_PROTO);
     CU_ASSERT_STRING_EQUAL(why.text, "hello: host has 64 bytes; at most 63 are possible");
     bytes[3] = 65;
     bytes[5] = 63;
     bytes[69] = 0x78;
-    bytes[70] = 2;
+    bytes[70] = 3;
     CU_ASSERT(unpack_exact(bytes, sizeof(bytes) - 1, NULL, arena, &why) == 0);
     arena_destroy(arena);
 }
@@ -558,7 +562,7 @@ static void test_message_of_another_wire_version_is_refused_by_number(void)
     struct err_msg why = {0};
     CU_ASSERT_FATAL(arena_create(100, ARENA_BYTES, &arena) == 0);
     CU_ASSERT(unpack_exact(bytes, sizeof(bytes), NULL, arena, &why) == ERR_PROTO);
-    CU_ASSERT_STRING_EQUAL(why.text, "wire version 1; expected 2");
+    CU_ASSERT_STRING_EQUAL(why.text, "wire version 1; expected 3");
     arena_destroy(arena);
 }
 
@@ -580,7 +584,7 @@ static int view_with(const char *backups, const char *learners, struct err_msg *
     }
     bytes[3] = (unsigned char)(size - 4);
     bytes[size++] = 0x78;
-    bytes[size++] = 2;
+    bytes[size++] = 3;
     struct arena *arena = NULL;
     CU_ASSERT_FATAL(arena_create(100, ARENA_BYTES, &arena) == 0);
     *why = (struct err_msg){0};
@@ -606,16 +610,16 @@ static void test_message_refuses_a_view_with_too_few_backups_or_learners(void)
 
 static void test_message_refuses_a_beat_with_too_few_counts_of_staleness(void)
 {
-    /* kind: beat; body: staleness_count, of seven; wire: 2 */
+    /* kind: beat; body: staleness_count, of seven; wire: 3 */
     unsigned char bytes[15] = {0x08, MSG_BEAT, 0x52, 9, 0x7a, 7};
     struct arena *arena = NULL;
     struct err_msg why = {0};
     CU_ASSERT_FATAL(arena_create(100, ARENA_BYTES, &arena) == 0);
     bytes[13] = 0x78;
-    bytes[14] = 2;
+    bytes[14] = 3;
     CU_ASSERT(unpack_exact(bytes, 15, NULL, arena, &why) == ERR_PROTO);
     CU_ASSERT_STRING_EQUAL(why.text, "beat: 7 counts of staleness; expected 0 or 8");
-    const unsigned char none[] = {0x08, MSG_BEAT, 0x52, 0, 0x78, 2};
+    const unsigned char none[] = {0x08, MSG_BEAT, 0x52, 0, 0x78, 3};
     struct message back;
     CU_ASSERT_FATAL(message_unpack(none, sizeof(none), NULL, arena, &back, NULL) == 0);
     CU_ASSERT(back.beat.staleness_count[BEAT_STALENESS - 1] == 0);

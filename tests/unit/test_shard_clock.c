@@ -16,7 +16,8 @@ static struct address worker_of(uint32_t lane)
 
 static void open_lanes(struct bench *bench, enum consistency_kind kind, uint32_t staleness)
 {
-    static const struct worker_member workers[LANES] = {{0, 201}, {1, 202}, {2, 203}, {3, 204}};
+    static const struct worker_member workers[LANES] = {
+        {0, 201, ""}, {1, 202, ""}, {2, 203, ""}, {3, 204, ""}};
     open_clocks(bench, kind, staleness);
     bench->view.workers = workers;
     bench->view.worker_count = LANES;
