@@ -30,16 +30,17 @@ static void sum(float *restrict out, const float *restrict a, const float *restr
         out[i] = a[i] + b[i];
 }
 
+/* All exponent bits set means NaN or infinity (IEEE 754-2008, 3.4): then, and only then, one more in
+ * the lowest of them carries into the sign's place. */
 static bool is_finite(const float *values, size_t count)
 {
-    /* All exponent bits set means NaN or infinity (IEEE 754-2008, 3.4). */
     uint32_t found = 0;
     for (size_t i = 0; i < count; i++) {
         uint32_t bits;
         memcpy(&bits, &values[i], sizeof(bits));
-        found |= (bits & 0x7f800000u) == 0x7f800000u;
+        found |= (bits & 0x7fffffffu) + 0x00800000u;
     }
-    return found == 0;
+    return found >> 31 == 0;
 }
 
 INLINE float gradient(const struct simd_step *step, const float *grad2, size_t i, float w)
@@ -94,7 +95,7 @@ INLINE void adam_loop(struct simd_step step, const float *grad2)
         float s = step.beta2 * step.second[i] + step.rest2 * (g * g);
         step.first[i] = m;
         step.second[i] = s;
-        float root = sqrtf(s) / step.root_bias + step.epsilon;
+        float root = sqrtf(s) * step.root_scale + step.epsilon;
         step.out[i] = step.keep * w - step.rate * (m / root);
     }
 }
