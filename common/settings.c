@@ -335,6 +335,12 @@ void settings_destroy(struct settings *settings)
     free(settings);
 }
 
+bool settings_has_clocks(const struct settings *settings)
+{
+    return settings->exchange.consistency == CONSISTENCY_SSP ||
+           settings->exchange.consistency == CONSISTENCY_ASYNC;
+}
+
 void settings_print(FILE *stream, enum settings_form form)
 {
     size_t count = 0;

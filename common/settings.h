@@ -32,7 +32,7 @@ enum optimizer_kind {
     OPTIMIZER_ADAMW
 };
 enum schedule_kind { SCHEDULE_CONSTANT, SCHEDULE_STEP, SCHEDULE_COSINE };
-enum consistency_kind { CONSISTENCY_BSP, CONSISTENCY_SSP, CONSISTENCY_ASYNC };
+enum consistency_kind { CONSISTENCY_BSP, CONSISTENCY_SSP, CONSISTENCY_ASYNC, CONSISTENCY_LOCAL };
 enum nonfinite_kind { NONFINITE_STOP, NONFINITE_SKIP };
 
 /* Texts and paths are never NULL: "" where nothing is set.  Meaning, unit and range of each field
@@ -76,6 +76,8 @@ struct settings {
     struct {
         enum consistency_kind consistency;
         uint32_t staleness; /* ssp: clocks */
+        uint32_t local_steps; /* local, as are the next two */
+        double outer_rate, outer_momentum;
         uint32_t block_bytes;
         uint64_t credit_bytes, parked_bytes;
         bool shared_memory;
@@ -111,6 +113,9 @@ struct document;
 MUST_USE int settings_load(const char *job_path, const char *const *sets, size_t set_count,
                            struct settings **settings_out, struct err_msg *why);
 void settings_destroy(struct settings *settings);
+
+/* Lanes have clocks (ssp, async); else each version is made of all lanes (bsp, local). */
+bool settings_has_clocks(const struct settings *settings);
 
 /* Prints every setting of the table, then what each operator takes. */
 void settings_print(FILE *stream, enum settings_form form);

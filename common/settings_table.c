@@ -38,7 +38,8 @@ static const struct setting table[] = {
         "how many steps are taken; give this or job.epochs; "
         "--set of one replaces the other")
     ROW(job.eval_every, U64, "steps", 0, STEPS_MAX, "0", false,
-        "steps between evaluations on the test data; 0: at the end of each epoch")
+        "steps between evaluations on the test data; 0: at the end of each epoch; "
+        "consistency local: at the next end of a round")
     CHOICE(job.on_nonfinite, "stop skip", "stop", true,
            "what follows a gradient that is no number: stop the job, or skip that step everywhere")
 
@@ -78,7 +79,7 @@ static const struct setting table[] = {
      .help = "the network, as a list of operators; the last one's output is the model's"},
 
     CHOICE(optimizer.kind, "sgd momentum nesterov adam adamw", "sgd", true,
-           "how the servers turn gradients into weights")
+           "how the servers turn gradients into weights; consistency local: how each lane does")
     ROW(optimizer.rate, REAL, "", 0, 1000, "0.01", true, "learning rate, before the schedule")
     ROW(optimizer.momentum, REAL, "", 0, BELOW_1, "0.9", true,
         "momentum, nesterov: share of the velocity that stays")
@@ -102,11 +103,20 @@ static const struct setting table[] = {
     ROW(optimizer.min_rate, REAL, "", 0, 1000, "0", true,
         "schedules step and cosine: the rate never falls below this")
 
-    CHOICE(exchange.consistency, "bsp ssp async", "bsp", true,
+    CHOICE(exchange.consistency, "bsp ssp async local", "bsp", true,
            "bsp: a step is made of all its lanes, so the weights have the same bits in every run; "
-           "ssp: a lane may be exchange.staleness steps ahead of the slowest; async: any number")
+           "ssp: a lane may be exchange.staleness steps ahead of the slowest; async: any number; "
+           "local: a lane makes exchange.local_steps steps by itself between two exchanges")
     ROW(exchange.staleness, U32, "steps", 0, 1000000, "2", true,
         "ssp: how many steps the weights that a lane works on may lack of another lane's")
+    ROW(exchange.local_steps, U32, "steps", 1, 1000000, "50", true,
+        "local: steps of a round; a job has whole rounds, and takes further steps to its last end; "
+        "what is told of the run counts rounds")
+    ROW(exchange.outer_rate, REAL, "", ABOVE_0, 1000, "0.7", true,
+        "local: share of the lanes' mean change that the servers' weights take, before momentum")
+    ROW(exchange.outer_momentum, REAL, "", 0, BELOW_1, "0.9", true,
+        "local: share of the servers' velocity that stays (Nesterov); with 0, and "
+        "exchange.outer_rate 1, weights become the mean of the lanes'")
     ROW(exchange.block_bytes, U32, "bytes", 4096, 33554432, "1048576", false,
         "size of a block, the piece in which weights are placed and sent; a multiple of 4")
     ROW(exchange.credit_bytes, U64, "bytes", 4096, BYTES_MAX, "67108864", false,
@@ -153,7 +163,8 @@ static const struct setting table[] = {
     ROW(cluster.beat_ms, U32, "ms", 10, 60000, "500", false, "time between two signs of life")
 
     ROW(checkpoint.every, U64, "steps", 0, STEPS_MAX, "0", false,
-        "steps between two checkpoints; 0: only at the end")
+        "steps between two checkpoints; 0: only at the end; "
+        "consistency local: at the next end of a round")
     ROW(checkpoint.keep, U32, "checkpoints", 0, 1000000, "3", false,
         "how many of the newest checkpoints stay; 0: all")
     ROW(checkpoint.file_bytes, U64, "bytes", 4096, BYTES_MAX, "2147483648", false,

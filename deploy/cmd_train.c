@@ -249,7 +249,12 @@ static void print_summary(const struct watch *watch, const struct document *summ
     double accuracy = status_real(summary, "test_accuracy", NAN);
     double train_loss = status_real(summary, "train_loss", NAN);
     double test_loss = status_real(summary, "test_loss", NAN);
-    print_row("steps", "%" PRIu64, status_whole(summary, "steps"));
+    uint64_t round_steps = status_whole(summary, "round_steps");
+    if (round_steps > 1)
+        print_row("rounds", "%" PRIu64 " of %" PRIu64 " steps", status_whole(summary, "steps"),
+                  round_steps);
+    else
+        print_row("steps", "%" PRIu64, status_whole(summary, "steps"));
     if (isfinite(train_loss)) /* else resumed at its end */
         print_row("train loss", "%.4f", train_loss);
     if (isfinite(test_loss))

@@ -93,11 +93,12 @@ void progress_format(const struct progress_state *state, unsigned bar_cells, boo
     double done = state->step_count ? (double)state->step / (double)state->step_count : 0;
     if (bar_cells)
         add_bar(&text, done, bar_cells, is_utf8);
+    const char *unit = state->round_steps > 1 ? "round" : "step";
     if (state->step_count)
-        add(&text, "step %llu/%llu", (unsigned long long)state->step,
+        add(&text, "%s %llu/%llu", unit, (unsigned long long)state->step,
             (unsigned long long)state->step_count);
     else if (state->step)
-        add(&text, "step %llu", (unsigned long long)state->step);
+        add(&text, "%s %llu", unit, (unsigned long long)state->step);
     if (isfinite(state->loss))
         add(&text, "  loss %.4g", state->loss);
     if (state->samples_per_s > 0) {

@@ -20,7 +20,7 @@ enum { PROGRESS_LINE_BYTES = 1024, PROGRESS_INTERVAL_MS = 5000 };
 /* What one line tells.  Numbers that are not known are 0, negative or NaN. */
 struct progress_state {
     char phase[128]; /* "training", "waiting: ...", ... */
-    uint64_t step, step_count;
+    uint64_t step, step_count, round_steps; /* round_steps > 1: steps are rounds of so many */
     double epoch, epoch_count; /* epochs done, of the whole job */
     double loss;               /* mean over the samples of the last step */
     double samples_per_s;

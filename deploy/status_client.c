@@ -151,6 +151,7 @@ struct progress_state status_progress(const struct document *status)
     struct progress_state state = {
         .step = status_whole(status, "step"),
         .step_count = status_whole(status, "steps"),
+        .round_steps = status_whole(status, "round_steps"),
         .epoch = status_real(status, "epoch", NAN),
         .loss = status_real(status, "loss", NAN),
         .samples_per_s = status_real(status, "samples_per_s", -1),

@@ -59,7 +59,7 @@ enum message_kind {
     MSG_EVAL_LANE,       /* worker -> its compute: task */
     MSG_LEAF,            /* compute -> worker: gradient of one block of one lane */
     MSG_LEAF_VOID,       /* compute -> worker: the lane's gradient is no number: key.step, lanes */
-    MSG_DROP_LANES,      /* worker -> its compute: forget tasks that no thread has begun */
+    MSG_DROP_LANES,      /* worker -> its compute: forget tasks not begun, rounds not ended */
     MSG_LANE_DROPPED,    /* compute -> worker: task; one answer to each task forgotten */
     MSG_GONE             /* loop -> coordinator: the connection to `from` is gone */
 };

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/log.h"
+#include "common/rounds.h"
 #include "ps/coordinator_state.h"
 #include "ps/view_maker.h"
 
@@ -484,7 +485,8 @@ void coordinator_progress(const struct coordinator *c, uint64_t now_ms, struct p
         .step = now.step,
         .step_count = c->view.step_count,
         .start_step = c->view.start_step,
-        .epoch_steps = now.epoch_steps,
+        .epoch = now.epoch,
+        .epoch_count = now.epoch_count,
         .loss = now.loss,
         .train_loss = now.train_loss,
         .test_loss = now.test_loss,
@@ -500,8 +502,8 @@ void coordinator_progress(const struct coordinator *c, uint64_t now_ms, struct p
         .failed_checkpoint_count = c->failed_checkpoint_count,
     };
     if (now.samples_per_s > 0.0 && now.step < c->view.step_count)
-        out->left_s = (double)(c->view.step_count - now.step) * c->batching.batch /
-                      now.samples_per_s;
+        out->left_s = (double)(c->view.step_count - now.step) * c->batching.batch *
+                      (double)rounds_steps(c->spec.settings) / now.samples_per_s;
     for (size_t i = 0; i < c->members.count; i++)
         for (size_t n = 0; n < BEAT_STALENESS; n++)
             out->staleness_count[n] += c->members.items[i].beat.staleness_count[n];

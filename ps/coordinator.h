@@ -48,7 +48,7 @@ struct coordinator_spec {
 struct progress {
     enum phase phase;
     uint64_t step, step_count, start_step; /* steps done, of how many, since which */
-    uint64_t epoch_steps;                  /* 0 before the view */
+    double epoch, epoch_count;             /* the same in epochs; 0 before the view */
     double loss;                           /* of the last steps; NaN before the first */
     double train_loss;                     /* mean over the epoch in work, or the last one */
     double test_loss, test_accuracy;       /* of the last evaluation; NaN before it */

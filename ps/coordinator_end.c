@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include "common/log.h"
+#include "common/rounds.h"
 #include "ps/coordinator_state.h"
 #include "ps/view_maker.h"
 
@@ -99,7 +100,8 @@ static void tell_shards(struct coordinator *c, uint64_t step, struct outbox *out
  * asked again with twice the margin. */
 static void ask_stop_checkpoint(struct coordinator *c, uint64_t newest, struct outbox *out)
 {
-    c->stop_margin = c->stop_margin == 0 ? 2 : 2 * c->stop_margin;
+    uint64_t first = rounds_steps(c->spec.settings) > 1 ? 1 : 2; /* rounds may take long */
+    c->stop_margin = c->stop_margin == 0 ? first : 2 * c->stop_margin;
     if (c->stop_margin > STOP_MARGIN_MAX)
         c->stop_margin = STOP_MARGIN_MAX;
     c->stop_step = newest + c->stop_margin;
@@ -224,8 +226,7 @@ void coordinator_take_checkpoint(struct coordinator *c, const struct message *ms
         note_failure(c, msg, out);
         return;
     }
-    bool is_bsp = c->spec.settings->exchange.consistency == CONSISTENCY_BSP;
-    if (!is_bsp && c->view.number != 0 && msg->era != c->view.era)
+    if (settings_has_clocks(c->spec.settings) && c->view.number != 0 && msg->era != c->view.era)
         return; /* this era has other weights of that step */
     keep(c, msg, out);
     if (c->give_up_ms != 0 && msg->outcome.step == c->stop_step) {

@@ -6,6 +6,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/role.h"
+#include "common/rounds.h"
 #include "common/usage.h"
 #include "ps/coordinator_loop.h"
 #include "ps/office.h"
@@ -95,9 +96,8 @@ static int save_summary(const struct office *office, bool is_whole, struct err_m
         .error = progress.error[0] != 0 ? progress.error : NULL,
         .note = office->note[0] != 0 ? office->note : NULL,
         .steps = progress.step,
-        .epochs = progress.epoch_steps == 0
-                      ? 0.0
-                      : (double)progress.step / (double)progress.epoch_steps,
+        .round_steps = rounds_steps(settings),
+        .epochs = progress.epoch,
         .train_loss = progress.train_loss,
         .test_loss = progress.test_loss,
         .test_accuracy = progress.test_accuracy,

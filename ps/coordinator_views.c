@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/log.h"
+#include "common/rounds.h"
 #include "ps/coordinator_state.h"
 #include "ps/dealing.h"
 #include "ps/view_maker.h"
@@ -165,10 +166,7 @@ static void publish(struct coordinator *c, struct outbox *out)
 
 static int decide_steps(struct coordinator *c, struct outbox *out)
 {
-    const struct settings *settings = c->spec.settings;
-    c->view.step_count = settings->job.steps > 0
-                             ? settings->job.steps
-                             : batching_job_steps(&c->batching, settings->job.epochs);
+    c->view.step_count = rounds_of_job(c->spec.settings, &c->batching);
     if (c->has_kept && c->kept_step > c->view.step_count) {
         coordinator_fail(c, out,
                          "the checkpoint is of step %" PRIu64 ", the job ends at step %" PRIu64,

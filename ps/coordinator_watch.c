@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 #include "common/log.h"
+#include "common/rounds.h"
 #include "ps/coordinator_state.h"
 
 enum {
@@ -125,10 +126,20 @@ static uint64_t lowest_version(const struct coordinator *c)
     return lowest;
 }
 
+/* How long a job may stand still: where the first result of a round comes after several steps, as
+ * much longer as rounds take; until that is known, answer_s for each of the steps. */
+static double patience_s(const struct coordinator *c)
+{
+    double answer_s = c->spec.settings->cluster.answer_s;
+    uint64_t more = rounds_steps(c->spec.settings) - 1;
+    uint64_t ceiling_ms = (uint64_t)(answer_s * 1000.0) * more;
+    return answer_s + (double)deadline_ms(&c->steps, 6.0, 0, ceiling_ms) / 1000.0;
+}
+
 /* When something of a step is overdue. */
 static uint64_t late_ms(const struct coordinator *c, uint64_t floor_ms)
 {
-    uint64_t ceiling_ms = (uint64_t)(c->spec.settings->cluster.answer_s * 500.0);
+    uint64_t ceiling_ms = (uint64_t)(patience_s(c) * 500.0);
     if (floor_ms > ceiling_ms)
         floor_ms = ceiling_ms;
     uint64_t usual_ms = deadline_ms(&c->steps, 0.0, 0, ceiling_ms);
@@ -330,7 +341,7 @@ static const struct member *shard_behind(const struct coordinator *c, uint64_t v
 static void stuck_text(const struct coordinator *c, char *text, size_t size)
 {
     struct tracked now = coordinator_tracked(c);
-    double limit_s = c->spec.settings->cluster.answer_s;
+    double limit_s = patience_s(c);
     const struct member *m = shard_behind(c, now.step);
     char who[160] = "nobody";
     if (m != NULL) {
@@ -364,7 +375,7 @@ static void watch_progress(struct coordinator *c, struct outbox *out)
     if (sum != c->version_sum)
         coordinator_note_progress(c);
     c->version_sum = sum;
-    if ((double)since(c->now_ms, c->progress_ms) < c->spec.settings->cluster.answer_s * 1000.0)
+    if ((double)since(c->now_ms, c->progress_ms) < patience_s(c) * 1000.0)
         return;
     stuck_text(c, why, sizeof(why));
     coordinator_give_up(c, why, out);

@@ -236,6 +236,7 @@ static struct document *summary_document(const struct summary *s, const char *pl
         {"error", text_or_null(s->error)},
         {"note", text_or_null(s->note)},
         {"steps", count_document(s->steps)},
+        {"round_steps", count_document(s->round_steps)},
         {"epochs", document_real(s->epochs)},
         {"train_loss", document_real(s->train_loss)},
         {"test_loss", document_real(s->test_loss)},

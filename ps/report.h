@@ -32,7 +32,7 @@ struct summary {
     const char *phase; /* "finished" or "failed" */
     const char *error; /* sentence, when failed */
     const char *note;  /* sentence about how the run began, or NULL */
-    uint64_t steps;
+    uint64_t steps, round_steps; /* done; each of so many that a lane makes by itself */
     double epochs;
     double train_loss, test_loss, test_accuracy;
     double samples_per_s, wall_s, cpu_s;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "common/log.h"
+#include "common/rounds.h"
 
 enum { HELLO_MS = 200, BYE_MS = 1000 };
 
@@ -61,7 +62,7 @@ void shard_refuse(struct shard *shard, struct address to, int code, const char *
 
 bool shard_is_bsp(const struct shard *shard)
 {
-    return shard->spec.settings->exchange.consistency == CONSISTENCY_BSP;
+    return !settings_has_clocks(shard->spec.settings);
 }
 
 struct shard_block *shard_find(struct shard *shard, uint32_t block_idx)
@@ -293,6 +294,7 @@ int shard_create(const struct shard_spec *spec, struct shard **shard_out)
     if (shard == NULL)
         return ERR_NOMEM;
     shard->spec = *spec;
+    shard->server_settings = rounds_server_settings(spec->settings);
     int err = spec->pool == NULL ? buffer_pool_create(0, &shard->own_pool) : 0;
     if (err != 0) {
         free(shard);

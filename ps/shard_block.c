@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/optimizer.h"
+#include "common/rounds.h"
 #include "common/schedule.h"
 
 int shard_block_create(struct shard_block *block, const struct shard_block_spec *spec)
@@ -132,12 +133,12 @@ struct buffer *shard_block_capture(const struct shard_block *block, bool has_clo
 }
 
 static bool has_samples(const struct shard_block *block, const struct shard_update *update,
-                        uint64_t step_samples)
+                        uint64_t step)
 {
     if (block->clocks == NULL)
         return true;
-    struct range share =
-        batching_eval_range(step_samples, block->lane_count, update->lanes.begin);
+    struct range share = batching_eval_range(batching_step_samples(update->batching, step),
+                                             block->lane_count, update->lanes.begin);
     return share.end > share.begin;
 }
 
@@ -146,8 +147,7 @@ static bool has_samples(const struct shard_block *block, const struct shard_upda
 static int change_weights(struct shard_block *block, const struct shard_update *update,
                           uint64_t step)
 {
-    uint64_t sample_count = batching_step_samples(update->batching, step);
-    if (!has_samples(block, update, sample_count))
+    if (!has_samples(block, update, step))
         return 0;
     struct buffer *next = block->weights;
     if (!buffer_is_sole(block->weights))
@@ -158,7 +158,7 @@ static int change_weights(struct shard_block *block, const struct shard_update *
         .weights = block->weights->data,
         .grad = update->parts[0]->data,
         .grad2 = update->parts[1] == NULL ? NULL : update->parts[1]->data,
-        .grad_scale = 1.0f / (float)sample_count,
+        .grad_scale = rounds_sum_scale(update->settings, update->batching, step),
         .state = {block->state[0], block->state[1]},
         .weights_out = next->data,
         .count = block->count,

@@ -57,10 +57,10 @@ struct shard_block {
 
 /* What one new version is made of. */
 struct shard_update {
-    const struct settings *settings;
+    const struct settings *settings; /* as servers have them: rounds.h */
     const struct batching *batching;
     uint64_t step_count;    /* of the job, for the schedule */
-    struct lane_node lanes; /* bsp: all; with clocks: one */
+    struct lane_node lanes; /* with clocks: one; else all */
     /* What sums up to the gradient: one or two; [0] NULL: the weights stay. */
     struct buffer *parts[2];
     struct buffer_pool *pool;

@@ -50,7 +50,7 @@ static void make_version(struct shard *shard, struct shard_block *block, struct 
     if (replicas_are_fed(&block->replicas))
         err = reduction_join(parts, shard->pool);
     struct shard_update update = {
-        .settings = shard->spec.settings,
+        .settings = &shard->server_settings,
         .batching = &shard->batching,
         .step_count = shard->step_count,
         .lanes = lanes,

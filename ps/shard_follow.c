@@ -41,7 +41,7 @@ void shard_take_update(struct shard *shard, struct address from, const struct me
         return;
     }
     struct shard_update update = {
-        .settings = shard->spec.settings,
+        .settings = &shard->server_settings,
         .batching = &shard->batching,
         .step_count = shard->step_count,
         .lanes = {msg->key.lane_begin, msg->key.lane_end},

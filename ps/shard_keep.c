@@ -1,6 +1,7 @@
 #include "ps/shard_state.h"
 
 #include <stdlib.h>
+#include "common/rounds.h"
 
 enum {
     FETCHES_IN_FLIGHT = 8,
@@ -17,7 +18,7 @@ bool shard_is_checkpoint(const struct shard *shard, uint64_t step)
 uint64_t shard_last_cut(const struct shard *shard, uint64_t step)
 {
     uint64_t every = shard->spec.settings->checkpoint.every;
-    uint64_t last = every > 0 ? step - step % every : 0;
+    uint64_t last = every > 0 ? rounds_last_due(shard->spec.settings, every, step) : 0;
     if (step >= shard->step_count)
         last = shard->step_count;
     for (size_t i = 0; i < SHARD_ASKED_MAX; i++)

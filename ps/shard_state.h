@@ -29,6 +29,7 @@ struct shard_copy {
 
 struct shard {
     struct shard_spec spec;
+    struct settings server_settings; /* of spec.settings: rounds.h */
     struct run_id run;
     struct buffer_pool *pool, *own_pool; /* own: NULL when the pool was given */
     uint64_t now_ms; /* of the step in work */

@@ -42,7 +42,7 @@ static void forget_era(struct shard *shard)
 
 static int create_block(struct shard *shard, uint32_t block_idx)
 {
-    enum optimizer_kind kind = shard->spec.settings->optimizer.kind;
+    enum optimizer_kind kind = shard->server_settings.optimizer.kind;
     struct shard_block_spec spec = {.layout = shard->layout,
                                     .block_idx = block_idx,
                                     .state_count = optimizer_state_count(kind),

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include "common/rounds.h"
 
 void run_text(struct run_id run, char text_out[33])
 {
@@ -258,17 +259,14 @@ static struct row servers_list(const struct coordinator *coordinator, uint64_t n
     return list;
 }
 
-static void put_progress(struct row *row, const struct progress *progress)
+static void put_progress(struct row *row, const struct progress *progress, uint64_t round_steps)
 {
     put_text(row, "phase", phase_text(progress->phase));
     put_whole(row, "step", progress->step);
     put_whole(row, "steps", progress->step_count);
-    put_real(row, "epoch", progress->epoch_steps == 0 ? 0.0
-                                                      : (double)progress->step /
-                                                            (double)progress->epoch_steps);
-    put_real(row, "epochs", progress->epoch_steps == 0 ? 0.0
-                                                       : (double)progress->step_count /
-                                                             (double)progress->epoch_steps);
+    put_whole(row, "round_steps", round_steps);
+    put_real(row, "epoch", progress->epoch);
+    put_real(row, "epochs", progress->epoch_count);
     put_real(row, "loss", progress->loss);
     put_real(row, "test_loss", progress->test_loss);
     put_real(row, "test_accuracy", progress->test_accuracy);
@@ -293,7 +291,7 @@ static void put_health(struct row *row, const struct progress *progress,
         put_text(row, "trouble", progress->trouble);
     put_whole(row, "skipped_steps", progress->skipped_count);
     put_whole(row, "failed_checkpoints", progress->failed_checkpoint_count);
-    if (settings->exchange.consistency == CONSISTENCY_BSP)
+    if (!settings_has_clocks(settings))
         return;
     struct row counts = {.object = document_array()};
     for (size_t i = 0; i < BEAT_STALENESS; i++) {
@@ -327,7 +325,7 @@ struct document *status_document(const struct coordinator *coordinator,
     put_text(&row, "run_id", run);
     if (process->note != NULL && process->note[0] != 0)
         put_text(&row, "note", process->note);
-    put_progress(&row, &progress);
+    put_progress(&row, &progress, rounds_steps(process->settings));
     put_health(&row, &progress, process->settings);
     put_waiting(&row, coordinator, process->settings);
     put_whole(&self, "pid", process->pid);

@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/path.h"
 #include "common/optimizer.h"
+#include "common/rounds.h"
 #include "ps/resume.h"
 
 enum { DONE_MAX = 64, WAITING_MAX = 4096, TAG_BYTES = 17 };
@@ -152,7 +153,7 @@ static int begin(struct store *store, uint64_t step, struct checkpoint_writer **
                  struct err_msg *why)
 {
     const struct settings *settings = store->spec.settings;
-    enum optimizer_kind kind = settings->optimizer.kind;
+    enum optimizer_kind kind = rounds_server_settings(settings).optimizer.kind;
     struct checkpoint_spec spec = {
         .out_dir = store->out_dir,
         .tag = store->tag,
@@ -582,7 +583,8 @@ int store_create(const struct store_spec *spec, struct store **store_out, struct
     store->spec = *spec;
     if (spec->held_bytes == 0)
         store->spec.held_bytes = held_bytes_default;
-    store->part_count = 1 + optimizer_state_count(spec->settings->optimizer.kind);
+    enum optimizer_kind kind = rounds_server_settings(spec->settings).optimizer.kind;
+    store->part_count = 1 + optimizer_state_count(kind);
     snprintf(store->tag, sizeof(store->tag), "%016" PRIx64, spec->incarnation);
     int err = prepare(store, why);
     if (err != 0) {

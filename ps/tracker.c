@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "common/rounds.h"
 #include "common/schedule.h"
 
 enum { MARKS_MAX = 16, MARK_MS = 500 };
@@ -63,6 +64,13 @@ static double rate_since(struct mark from, uint64_t samples, uint64_t now_ms)
                             : 0.0;
 }
 
+/* Epochs that so many steps are: of steps as they count here, which may be rounds. */
+static double epochs_of(const struct tracker *tracker, uint64_t step)
+{
+    return (double)step * (double)rounds_steps(tracker->settings) /
+           (double)batching_epoch_steps(&tracker->batching);
+}
+
 static double recent_rate(const struct tracker *tracker, uint64_t now_ms)
 {
     return tracker->mark_count == 0 ? 0.0
@@ -85,7 +93,7 @@ static struct metric_row row_at(const struct tracker *tracker, uint64_t step, ui
 {
     return (struct metric_row){
         .step = step,
-        .epoch = (double)step / (double)batching_epoch_steps(&tracker->batching),
+        .epoch = epochs_of(tracker, step),
         .wall_s = (double)(now_ms - tracker->begin_ms) / 1000.0};
 }
 
@@ -94,7 +102,9 @@ static void log_training(struct tracker *tracker, uint64_t now_ms)
     struct metric_row row = row_at(tracker, tracker->step, now_ms);
     row.has_train = true;
     row.train_loss = tracker->loss = mean_of(&tracker->logged);
-    row.rate = schedule_rate(tracker->settings, tracker->step - 1, tracker->step_count);
+    uint64_t round_steps = rounds_steps(tracker->settings);
+    row.rate = schedule_rate(tracker->settings, tracker->step * round_steps - 1,
+                             tracker->step_count * round_steps);
     row.samples_per_s = recent_rate(tracker, now_ms);
     add_row(tracker, &row);
     tracker->logged = (struct mean){0};
@@ -121,9 +131,11 @@ static void close_step(struct tracker *tracker, const struct step_total *total, 
     tracker->samples += total->sample_count;
     add_losses(tracker, total);
     note_mark(tracker, now_ms);
-    if (tracker->step % tracker->settings->log.every == 0 || tracker->step == tracker->step_count)
+    const struct settings *settings = tracker->settings;
+    if (rounds_is_due(settings, settings->log.every, tracker->step) ||
+        tracker->step == tracker->step_count)
         log_training(tracker, now_ms);
-    if (tracker->step % batching_epoch_steps(&tracker->batching) == 0)
+    if (rounds_is_due(settings, batching_epoch_steps(&tracker->batching), tracker->step))
         tracker->epoch = (struct mean){0};
 }
 
@@ -177,8 +189,7 @@ int tracker_note(struct tracker *tracker, bool is_training, const struct lane_re
 /* The step in work is to be this one, though those before it were never complete. */
 static void pass_over(struct tracker *tracker, uint64_t step, uint64_t now_ms)
 {
-    uint64_t epoch_steps = batching_epoch_steps(&tracker->batching);
-    if (step / epoch_steps != tracker->step / epoch_steps)
+    if (floor(epochs_of(tracker, step)) > floor(epochs_of(tracker, tracker->step)))
         tracker->epoch = (struct mean){0};
     tracker->passed_count += step - tracker->step;
     tracker->step = step;
@@ -224,7 +235,8 @@ void tracker_read(const struct tracker *tracker, uint64_t now_ms, struct tracked
         .step = tracker->step,
         .step_ms = tracker->step_ms,
         .step_count = tracker->step_count,
-        .epoch_steps = has_begun ? batching_epoch_steps(&tracker->batching) : 0,
+        .epoch = has_begun ? epochs_of(tracker, tracker->step) : 0.0,
+        .epoch_count = has_begun ? epochs_of(tracker, tracker->step_count) : 0.0,
         .loss = tracker->loss,
         .train_loss = tracker->train_loss,
         .test_loss = tracker->test_loss,

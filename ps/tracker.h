@@ -25,7 +25,7 @@ struct tracked {
     uint64_t step;             /* steps done; the number of the step in work */
     uint64_t step_ms;          /* when it became that */
     uint64_t step_count;       /* of the job */
-    uint64_t epoch_steps;
+    double epoch, epoch_count; /* done, and of the job; 0 before it begins */
     double loss;               /* mean of the last logged steps */
     double train_loss;         /* mean of the epoch in work, or of the last when none is */
     double test_loss, test_accuracy;

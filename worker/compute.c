@@ -8,7 +8,9 @@
 #include <unistd.h>
 #include "common/batching.h"
 #include "common/clock.h"
+#include "common/rounds.h"
 #include "common/vector_math.h"
+#include "worker/inner.h"
 
 /* A queue of messages between threads. */
 struct queue {
@@ -24,7 +26,10 @@ struct lane_thread {
     uint64_t *indices;     /* [lane_max] */
     float *inputs, *labels; /* [lane_max][...] */
     float *grad;           /* [weight_count] */
+    struct inner *inner;   /* NULL unless lanes make steps by themselves */
     const struct lane_task *task;
+    uint64_t seen_drops;   /* of compute->drop_count, when the task was begun */
+    bool is_called_off;    /* the task was broken off */
     bool is_failed;
 };
 
@@ -37,7 +42,8 @@ struct compute {
     pthread_mutex_t lock;
     pthread_cond_t has_task;
     bool is_ending;
-    struct queue tasks, results; /* under lock */
+    struct queue tasks, results; /* under lock, as is drop_count */
+    uint64_t drop_count;
     size_t thread_count;
     struct lane_thread *threads;
 };
@@ -149,21 +155,14 @@ static void give_void(struct lane_thread *self)
     give(self, &msg);
 }
 
-/* Loss and gradient of a batch, each block handed over as soon as it is complete; or, where a
- * gradient that is no number is to be left out, all of them at the end, last layer first as well.
- * False when there was none to hand over. */
-static bool train_batch(struct lane_thread *self, const struct graph_batch *batch,
-                        struct loss_result *loss)
+/* What is whole in self->grad, last layer first; or, where a gradient that is no number is to be
+ * left out and this is one, that it is not to be had: false. */
+static bool give_whole(struct lane_thread *self, const struct loss_result *loss)
 {
     const struct layout *layout = self->compute->spec.layout;
-    const float *weights = self->task->weights;
-    if (self->compute->spec.settings->job.on_nonfinite == NONFINITE_STOP) {
-        graph_train(self->run, batch, weights, self->grad, give_tensor, self, loss);
-        return true;
-    }
-    graph_train(self->run, batch, weights, self->grad, NULL, NULL, loss);
-    if (!isfinite(loss->loss_sum) ||
-        !vector_is_finite(self->grad, (size_t)layout->weight_count)) {
+    if (self->compute->spec.settings->job.on_nonfinite == NONFINITE_SKIP &&
+        (!isfinite(loss->loss_sum) ||
+         !vector_is_finite(self->grad, (size_t)layout->weight_count))) {
         give_void(self);
         return false;
     }
@@ -172,28 +171,77 @@ static bool train_batch(struct lane_thread *self, const struct graph_batch *batc
     return true;
 }
 
-static void train_lane(struct lane_thread *self, struct message *result)
+/* Reads what the lane trains on in global step `step`. */
+static int read_batch(struct lane_thread *self, uint64_t step, struct graph_batch *batch_out)
 {
     const struct compute *compute = self->compute;
-    const struct lane_task *task = self->task;
-    uint32_t count = batching_lane_samples(&compute->batching, task->step, task->lane,
-                                           self->indices);
-    if (read_samples(self, compute->spec.train, count) != 0)
-        return;
-    struct graph_batch batch = {.inputs = self->inputs,
-                                .labels = self->labels,
-                                .count = count,
-                                .draw = {.seed = compute->batching.seed,
-                                         .step = task->step,
-                                         .lane = task->lane}};
+    uint32_t lane = self->task->lane;
+    uint32_t count = batching_lane_samples(&compute->batching, step, lane, self->indices);
+    *batch_out = (struct graph_batch){
+        .inputs = self->inputs,
+        .labels = self->labels,
+        .count = count,
+        .draw = {.seed = compute->batching.seed, .step = step, .lane = lane}};
+    return read_samples(self, compute->spec.train, count);
+}
+
+/* Loss and gradient of the lane's part of a step, each block handed over as soon as it is complete
+ * unless it is to be looked at whole.  False when there is no result. */
+static bool train_step(struct lane_thread *self, struct loss_result *loss)
+{
+    const float *weights = self->task->weights;
+    struct graph_batch batch;
+    if (read_batch(self, self->task->step, &batch) != 0)
+        return false;
+    bool is_early = self->compute->spec.settings->job.on_nonfinite == NONFINITE_STOP;
+    graph_train(self->run, &batch, weights, self->grad, is_early ? give_tensor : NULL, self, loss);
+    return is_early || give_whole(self, loss);
+}
+
+/* The task in work is of no use to anybody any more. */
+static bool look_if_called_off(struct lane_thread *self)
+{
+    struct compute *compute = self->compute;
+    pthread_mutex_lock(&compute->lock);
+    self->is_called_off = compute->is_ending || compute->drop_count != self->seen_drops;
+    pthread_mutex_unlock(&compute->lock);
+    return self->is_called_off;
+}
+
+/* All steps of a round, and the difference that they make; losses are summed up.  False when there
+ * is no result. */
+static bool train_round(struct lane_thread *self, struct loss_result *loss)
+{
+    uint64_t round_steps = rounds_steps(self->compute->spec.settings);
+    uint64_t first = self->task->step * round_steps;
+    *loss = (struct loss_result){0};
+    inner_begin(self->inner, self->task->weights);
+    for (uint64_t step = first; step < first + round_steps; step++) {
+        struct graph_batch batch;
+        struct loss_result part;
+        if (look_if_called_off(self) || read_batch(self, step, &batch) != 0)
+            return false;
+        graph_train(self->run, &batch, inner_weights(self->inner), self->grad, NULL, NULL, &part);
+        inner_step(self->inner, step, self->grad, part.count);
+        loss->loss_sum += part.loss_sum;
+        loss->correct += part.correct;
+        loss->count += part.count;
+    }
+    inner_difference(self->inner, self->grad);
+    return give_whole(self, loss);
+}
+
+static void train_lane(struct lane_thread *self, struct message *result)
+{
     struct loss_result loss;
-    if (!train_batch(self, &batch, &loss)) {
+    bool is_done = self->inner == NULL ? train_step(self, &loss) : train_round(self, &loss);
+    if (!is_done) {
         result->lane.is_void = true;
         return;
     }
     result->lane.loss_sum = loss.loss_sum;
     result->lane.correct_count = loss.correct;
-    result->lane.sample_count = count;
+    result->lane.sample_count = loss.count;
 }
 
 /* In pieces of at most lane_max samples, always the same ones. */
@@ -226,12 +274,15 @@ static void work(struct lane_thread *self, const struct message *task)
     bool is_training = task->kind == MSG_TRAIN_LANE;
     struct message result = {.kind = is_training ? MSG_LANE_DONE : MSG_EVAL_DONE};
     self->task = &task->task;
+    self->is_called_off = false;
     result.lane = (struct lane_result){.step = task->task.step, .lane = task->task.lane};
     if (is_training)
         train_lane(self, &result);
     else
         eval_lane(self, &result);
     result.lane.compute_us = clock_now_us() - begin_us;
+    if (self->is_called_off)
+        result = (struct message){.kind = MSG_LANE_DROPPED, .task = task->task};
     if (!self->is_failed)
         give(self, &result);
 }
@@ -248,12 +299,19 @@ static void *run_thread(void *arg)
         bool is_ending = compute->is_ending;
         if (!is_ending)
             queue_take(&compute->tasks, &task);
+        self->seen_drops = compute->drop_count;
         pthread_mutex_unlock(&compute->lock);
         if (is_ending)
             break;
         work(self, &task);
     }
     return NULL;
+}
+
+static uint64_t job_steps(const struct compute *compute)
+{
+    const struct settings *settings = compute->spec.settings;
+    return rounds_of_job(settings, &compute->batching) * rounds_steps(settings);
 }
 
 static int start_thread(struct compute *compute, struct lane_thread *self)
@@ -269,6 +327,9 @@ static int start_thread(struct compute *compute, struct lane_thread *self)
         self->grad == NULL)
         return ERR_NOMEM;
     int err = graph_run_create(compute->spec.graph, lane_max, &self->run);
+    if (err == 0 && compute->spec.settings->exchange.consistency == CONSISTENCY_LOCAL)
+        err = inner_create(compute->spec.settings, compute->spec.layout, job_steps(compute),
+                           &self->inner);
     if (err != 0)
         return err;
     if (pthread_create(&self->thread, NULL, run_thread, self) != 0)
@@ -322,6 +383,7 @@ void compute_destroy(struct compute *compute)
         if (thread->is_running)
             pthread_join(thread->thread, NULL);
         graph_run_destroy(thread->run);
+        inner_destroy(thread->inner);
         free(thread->indices);
         free(thread->inputs);
         free(thread->labels);
@@ -343,6 +405,7 @@ static int drop_tasks(struct compute *compute)
     struct message task;
     int err = 0;
     pthread_mutex_lock(&compute->lock);
+    compute->drop_count++;
     while (err == 0 && queue_take(&compute->tasks, &task)) {
         task.kind = MSG_LANE_DROPPED;
         err = queue_put(&compute->results, &task);

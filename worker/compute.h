@@ -9,9 +9,12 @@
  * cannot be read.  A job that leaves out steps whose gradient is no number (on_nonfinite = skip)
  * has each lane's gradient looked at whole before any block of it is handed over; when it is no
  * number, one MSG_LEAF_VOID stands for them all.
+ * With consistency "local" a lane makes all steps of a round by itself; what is handed over, at the
+ * end and whole, is the difference that they make, and the loss is that of all steps.
  *
  * Owner:    the worker's loop.  Thread: submit and next from that loop; the work on its own.
- * Memory:   per thread: activations, one lane's samples, one flat gradient.  Leaves come from a
+ * Memory:   per thread: activations, one lane's samples, one flat gradient; with consistency
+ *           "local" the lane's own weights and its optimizer's state as well.  Leaves come from a
  *           pool that holds at most the worker's lanes times the model.
  * Surprise: none.
  */
@@ -37,7 +40,7 @@ MUST_USE int compute_create(const struct compute_spec *spec, struct compute **co
 void compute_destroy(struct compute *compute);
 
 /* Queues a task.  MSG_DROP_LANES empties the queue instead: each task that no thread has begun is
- * answered with MSG_LANE_DROPPED.  ERR_NOMEM. */
+ * answered with MSG_LANE_DROPPED, and so is each that is in the middle of a round.  ERR_NOMEM. */
 MUST_USE int compute_submit(struct compute *compute, const struct message *task);
 
 /* The next result; false when there is none.  The caller owns the reference on its payload. */

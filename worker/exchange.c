@@ -282,7 +282,7 @@ int exchange_create(const struct exchange_spec *spec, struct exchange **exchange
         return ERR_NOMEM;
     x->spec = *spec;
     x->layout = spec->hello.layout;
-    x->is_bsp = spec->settings->exchange.consistency == CONSISTENCY_BSP;
+    x->is_bsp = !settings_has_clocks(spec->settings);
     x->lane_count = spec->settings->job.lanes;
     x->lanes = calloc(x->lane_count, sizeof(*x->lanes));
     x->blocks = calloc(x->layout->block_count, sizeof(*x->blocks));

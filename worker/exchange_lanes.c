@@ -1,5 +1,6 @@
 #include "worker/exchange_lanes.h"
 
+#include "common/rounds.h"
 #include "worker/exchange_gather.h"
 #include "worker/exchange_link.h"
 
@@ -16,7 +17,7 @@ static bool is_eval_due(const struct exchange *x)
     if (x->test_count == 0)
         return false;
     return x->version == x->step_count ||
-           (x->version > x->start_step && x->version % every == 0);
+           (x->version > x->start_step && rounds_is_due(x->spec.settings, every, x->version));
 }
 
 static void deal(struct exchange *x, enum message_kind kind, uint32_t lane, struct outbox *out)

@@ -59,7 +59,7 @@ struct exchange_lane {
 struct exchange {
     struct exchange_spec spec;
     const struct layout *layout;
-    bool is_bsp;
+    bool is_bsp; /* or local: a version is made of all lanes */
     struct buffer_pool *pool; /* of sums whose summands may not be written */
     uint64_t now_ms;
 

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include "common/rounds.h"
 #include "tests/sim/world.h"
 
 enum { OUTBOX_MAX = 4096 };
@@ -109,7 +110,13 @@ uint64_t sim_hash(const void *data, size_t bytes)
 
 static bool is_bsp(const struct sim *sim)
 {
-    return sim->spec->settings.exchange.consistency == CONSISTENCY_BSP;
+    return !settings_has_clocks(&sim->spec->settings);
+}
+
+uint64_t sim_step_count(const struct sim *sim)
+{
+    struct batching unused = {0}; /* the job is given in steps */
+    return rounds_of_job(&sim->spec->settings, &unused);
 }
 
 /* One version of a block has one content: in this run, and in the undisturbed one. */
@@ -139,7 +146,7 @@ static void check_sum(struct sim *sim, const struct message *msg)
     const struct range *range = &sim->layout->blocks[msg->key.block].range;
     const float *weights = msg->payload->data;
     const struct sim_history *expected = sim->spec->expected;
-    if (msg->key.step != sim->spec->settings.job.steps)
+    if (msg->key.step != sim_step_count(sim))
         return;
     for (uint64_t i = range->begin; i < range->end; i++) {
         float weight = weights[i - range->begin];
@@ -270,9 +277,9 @@ void sim_check_known(struct sim *sim, const struct message *msg)
 static void check_checkpoints(struct sim *sim)
 {
     const struct settings *settings = &sim->spec->settings;
-    for (uint64_t step = settings->checkpoint.every; step <= settings->job.steps;
-         step += settings->checkpoint.every)
-        if ((sim->kept_steps >> step & 1) == 0)
+    for (uint64_t step = 1; step <= sim_step_count(sim); step++)
+        if (rounds_is_due(settings, settings->checkpoint.every, step) &&
+            (sim->kept_steps >> step & 1) == 0)
             sim_violate(sim, "there never was a checkpoint of step %" PRIu64, step);
 }
 

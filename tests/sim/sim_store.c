@@ -121,7 +121,7 @@ static void keep(struct sim *sim, size_t self, const struct message *msg)
     if (has_failed(sim, step) || find(&sim->open, step, msg->key.block) != NULL)
         return;
     bool is_first = count_step(&sim->open, step) == 0;
-    if (is_first && step < sim->spec->settings.job.steps &&
+    if (is_first && step < sim_step_count(sim) &&
         sim_is_likely(sim, sim->spec->disk_fail_percent)) {
         sim->failed_steps[sim->failed_count++ % SIM_HISTORY_MAX] = step;
         report(sim, self, msg, ERR_IO);

@@ -62,7 +62,7 @@ static void run_all(const char *test, const struct sim_spec *like)
         return;
     bool has_reference = seed_reference(like, &history, digest);
     CU_ASSERT_FATAL(has_reference);
-    bool is_bsp = like->settings.exchange.consistency == CONSISTENCY_BSP;
+    bool is_bsp = !settings_has_clocks(&like->settings);
     for (uint64_t seed = seeds.first; seed < seeds.end; seed++) {
         struct sim_spec spec = chaos_spec(seed, &like->settings);
         memcpy(spec.faults.weight, like->faults.weight, sizeof(spec.faults.weight));
@@ -258,6 +258,37 @@ static void test_chaos_steps_are_left_out_everywhere_or_nowhere(void)
     run_all(__func__, &spec);
 }
 
+/* Rounds as many as steps elsewhere, each of three steps that a lane makes by itself. */
+static void set_local(struct sim_spec *spec)
+{
+    struct settings *settings = &spec->settings;
+    settings->exchange.consistency = CONSISTENCY_LOCAL;
+    settings->exchange.local_steps = 3;
+    settings->exchange.outer_rate = 0.7;
+    settings->exchange.outer_momentum = 0.9;
+    settings->job.steps = 3 * settings->job.steps - 1;
+    settings->job.eval_every *= 3;
+    settings->checkpoint.every *= 3;
+}
+
+static void test_chaos_local_rounds_end_with_the_same_bits(void)
+{
+    struct sim_spec spec = job_of(1);
+    set_local(&spec);
+    set_everything(&spec);
+    run_all(__func__, &spec);
+}
+
+static void test_chaos_local_rounds_are_left_out_everywhere_or_nowhere(void)
+{
+    struct sim_spec spec = job_of(0);
+    set_local(&spec);
+    spec.settings.job.on_nonfinite = NONFINITE_SKIP;
+    spec.nan_percent = 3;
+    set_everything(&spec);
+    run_all(__func__, &spec);
+}
+
 #define TESTS(X)                                                      \
     X(test_chaos_nothing_but_a_bad_network)                           \
     X(test_chaos_workers_die_and_stand_still)                         \
@@ -275,6 +306,8 @@ static void test_chaos_steps_are_left_out_everywhere_or_nowhere(void)
     X(test_chaos_ssp_servers_die_one_at_a_time_and_nothing_is_taken_back) \
     X(test_chaos_async_applies_each_gradient_once)                    \
     X(test_chaos_async_lanes_meet_at_every_checkpoint)                \
+    X(test_chaos_local_rounds_end_with_the_same_bits)                 \
+    X(test_chaos_local_rounds_are_left_out_everywhere_or_nowhere)     \
     X(test_chaos_steps_are_left_out_everywhere_or_nowhere)
 
 UNIT_MAIN("chaos", TESTS)

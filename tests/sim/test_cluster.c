@@ -1,5 +1,6 @@
 /* Whole clusters under a virtual clock, on a network that delays, reorders and repeats, with
  * processes that do not fail; seeds.h says how to replay a run. */
+#include <math.h>
 #include <string.h>
 #include "tests/sim/seeds.h"
 #include "tests/unit/unit.h"
@@ -203,6 +204,60 @@ static void test_cluster_reports_the_same_losses_whatever_its_size(void)
     CU_ASSERT_EQUAL(a.progress.test_loss, b.progress.test_loss);
 }
 
+static void test_cluster_of_local_rounds_ends_with_the_same_bits_on_any_size(void)
+{
+    static const uint32_t sizes[][2] = {{1, 1}, {2, 3}, {3, 8}};
+    struct settings settings = sim_settings(1, 1);
+    struct seeds seeds = seeds_of(__func__, 20);
+    char digest[HEX_BYTES];
+    settings.exchange.consistency = CONSISTENCY_LOCAL;
+    settings.exchange.local_steps = 4;
+    settings.exchange.outer_rate = 0.7;
+    settings.exchange.outer_momentum = 0.9;
+    settings.checkpoint.every = 10;
+    reference(&settings, digest);
+    for (uint64_t seed = seeds.first; seed < seeds.end; seed++) {
+        struct sim_store *store = sim_store_create();
+        const uint32_t *size = sizes[seed % ARRAY_LEN(sizes)];
+        struct sim_spec spec = seed_spec(seed, size[0], size[1]);
+        struct sim_spec again = seed_spec(seed + 1000, size[1], size[0]);
+        spec.settings = again.settings = settings;
+        spec.store = again.store = store;
+        bool is_same = seed_holds(&seeds, &spec, digest, IN_TIME_MS);
+        CU_ASSERT(is_same);
+        again.resume_step = 5; /* of 8 rounds: the first that has 20 steps */
+        is_same = seed_holds(&seeds, &again, digest, IN_TIME_MS);
+        CU_ASSERT(is_same);
+        sim_store_destroy(store);
+    }
+}
+
+/* One step a round, and the servers take the mean: that is bsp with sgd, up to rounding. */
+static void test_cluster_of_local_rounds_of_one_step_is_that_of_bsp(void)
+{
+    static struct sim_history bsp, local;
+    struct sim_spec spec = {.settings = sim_settings(1, 1)};
+    struct settings *settings = &spec.settings;
+    char digest[HEX_BYTES];
+    settings->job.lanes = 4;
+    settings->job.batch = 20; /* so that all lanes of all steps have as many */
+    settings->optimizer.kind = OPTIMIZER_SGD;
+    bool has_ended = seed_reference(&spec, &bsp, digest);
+    CU_ASSERT(has_ended);
+    settings->exchange.consistency = CONSISTENCY_LOCAL;
+    settings->exchange.local_steps = 1;
+    settings->exchange.outer_rate = 1.0;
+    settings->exchange.outer_momentum = 0.0;
+    has_ended = seed_reference(&spec, &local, digest);
+    CU_ASSERT(has_ended);
+    float most = 0.0f;
+    for (size_t i = 0; i < SIM_WEIGHTS_MAX; i++) {
+        CU_ASSERT_DOUBLE_EQUAL(bsp.weights[i], local.weights[i], 1e-6);
+        most = fmaxf(most, fabsf(local.weights[i]));
+    }
+    CU_ASSERT(most > 0.01f);
+}
+
 #define TESTS(X)                                                     \
     X(test_cluster_of_any_size_ends_with_the_same_bits)              \
     X(test_cluster_resumed_on_another_size_ends_with_the_same_bits)  \
@@ -213,6 +268,8 @@ static void test_cluster_reports_the_same_losses_whatever_its_size(void)
     X(test_cluster_names_the_worker_that_never_came)                 \
     X(test_cluster_survives_the_worker_that_fell_silent)             \
     X(test_cluster_names_who_is_missing_when_too_few_are_left)       \
+    X(test_cluster_of_local_rounds_ends_with_the_same_bits_on_any_size) \
+    X(test_cluster_of_local_rounds_of_one_step_is_that_of_bsp)       \
     X(test_cluster_reports_the_same_losses_whatever_its_size)
 
 UNIT_MAIN("cluster", TESTS)

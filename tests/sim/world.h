@@ -63,6 +63,7 @@ struct sim_compute {
     size_t piece_idx;
     uint64_t piece_us;
     uint64_t weights_hash; /* when the task began */
+    bool is_called_off;    /* the task is broken off where it is looked at next */
 };
 
 /* What a worker has pushed of a block's step and not had answered. */
@@ -230,5 +231,6 @@ void sim_check_hear(struct sim *sim, size_t to, const struct message *msg);
 void sim_check_known(struct sim *sim, const struct message *msg);
 void sim_check_end(struct sim *sim);
 uint64_t sim_hash(const void *data, size_t bytes);
+uint64_t sim_step_count(const struct sim *sim); /* of the job; rounds count as steps */
 
 #endif

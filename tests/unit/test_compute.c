@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/batching.h"
+#include "common/optimizer.h"
+#include "common/schedule.h"
 #include "tests/unit/unit.h"
 #include "worker/nn/blas.h"
 
@@ -17,13 +19,12 @@ struct bench {
     float *weights;
 };
 
-static void open_bench(struct bench *bench, const char *threads)
+static void open_bench_with(struct bench *bench, const char *const *sets, size_t set_count)
 {
-    const char *sets[] = {"exchange.block_bytes=4096", threads};
     struct err_msg why = {0};
     *bench = (struct bench){0};
     blas_start();
-    int err = settings_load(JOBS_DIR "/digits-mlp.cfg", sets, 2, &bench->settings, &why);
+    int err = settings_load(JOBS_DIR "/digits-mlp.cfg", sets, set_count, &bench->settings, &why);
     if (err == 0)
         err = dataset_open(bench->settings, DATASET_TRAIN, &bench->train, &why);
     if (err == 0)
@@ -50,6 +51,27 @@ static void open_bench(struct bench *bench, const char *threads)
                                 .train = bench->train,
                                 .test = bench->test};
     CU_ASSERT_EQUAL_FATAL(compute_create(&spec, &bench->compute, &why), 0);
+}
+
+static void open_bench(struct bench *bench, const char *set)
+{
+    const char *sets[] = {"exchange.block_bytes=4096", set};
+    open_bench_with(bench, sets, ARRAY_LEN(sets));
+}
+
+/* Rounds of local_steps steps; the job is long enough for any. */
+static void open_local(struct bench *bench, const char *local_steps, const char *optimizer,
+                       const char *last)
+{
+    const char *sets[] = {"exchange.block_bytes=4096",
+                          "exchange.consistency=local",
+                          "optimizer.schedule=cosine",
+                          "optimizer.warmup_steps=20",
+                          "optimizer.weight_decay=0.01",
+                          local_steps,
+                          optimizer,
+                          last};
+    open_bench_with(bench, sets, ARRAY_LEN(sets));
 }
 
 static void close_bench(struct bench *bench)
@@ -261,6 +283,167 @@ static void test_compute_gives_one_void_for_a_gradient_that_is_no_number(void)
     close_bench(&bench);
 }
 
+/* Step 3 is the task's.  The same round by hand: the optimizer over the whole vector at once, on
+ * batches read here; out: [weight_count]. */
+static struct lane_result round_by_hand(const struct bench *bench, uint32_t lane, float *out)
+{
+    const struct settings *settings = bench->settings;
+    const struct dataset_info *info = dataset_info(bench->train);
+    const struct layout *layout = bench->layout;
+    struct batching batching = {settings->job.seed, info->count, settings->job.batch,
+                                settings->job.lanes};
+    uint64_t steps = settings->exchange.local_steps, taken = 0;
+    uint64_t job_steps = (batching_job_steps(&batching, settings->job.epochs) + steps - 1) /
+                         steps * steps;
+    size_t count = (size_t)layout->weight_count, batch_max = batching_lane_max(&batching);
+    float *vectors = calloc(5 * count, sizeof(*vectors));
+    float *now = vectors, *next = vectors + count, *grad = vectors + 2 * count;
+    float *state[2] = {vectors + 3 * count, vectors + 4 * count};
+    float *inputs = calloc(batch_max * info->input_count, sizeof(*inputs));
+    float *labels = calloc(batch_max * info->label_count, sizeof(*labels));
+    uint64_t *indices = calloc(batch_max, sizeof(*indices));
+    struct graph_run *run = NULL;
+    struct lane_result total = {0};
+    struct err_msg why;
+    CU_ASSERT_EQUAL_FATAL(graph_run_create(bench->graph, batch_max, &run), 0);
+    memcpy(now, bench->weights, count * sizeof(*now));
+    for (uint64_t step = 3 * steps; step < 4 * steps; step++) {
+        struct loss_result loss;
+        struct graph_batch batch = {.inputs = inputs, .labels = labels,
+                                    .draw = {.seed = settings->job.seed, .step = step,
+                                             .lane = lane}};
+        batch.count = batching_lane_samples(&batching, step, lane, indices);
+        if (batch.count == 0)
+            continue;
+        CU_ASSERT_EQUAL(dataset_read(bench->train, indices, batch.count, inputs, labels, &why), 0);
+        graph_train(run, &batch, now, grad, NULL, NULL, &loss);
+        for (size_t i = 0; i < layout->tensor_count; i++) {
+            size_t at = (size_t)layout->tensor_begin[i];
+            struct update update = {
+                .weights = now + at, .grad = grad + at, .weights_out = next + at,
+                .state = {state[0] + at, state[1] + at},
+                .grad_scale = 1.0f / (float)batch.count, .step = taken,
+                .count = (size_t)layout->tensor_begin[i + 1] - at,
+                .has_decay = layout->tensors[i].has_decay,
+                .rate = (float)schedule_rate(settings, step, job_steps)};
+            optimizer_apply(settings, &update);
+        }
+        memcpy(now, next, count * sizeof(*now));
+        taken++;
+        total.loss_sum += loss.loss_sum;
+        total.correct_count += loss.correct;
+        total.sample_count += loss.count;
+    }
+    for (size_t i = 0; i < count; i++)
+        out[i] = bench->weights[i] - now[i];
+    graph_run_destroy(run);
+    free(vectors);
+    free(inputs);
+    free(labels);
+    free(indices);
+    return total;
+}
+
+/* Returns the samples of the round. */
+static uint64_t check_round(const char *local_steps, const char *optimizer)
+{
+    struct bench bench;
+    size_t leaves;
+    open_local(&bench, local_steps, optimizer, "worker.threads=2");
+    size_t count = (size_t)bench.layout->weight_count;
+    uint32_t lanes = bench.settings->job.lanes;
+    uint64_t sample_count = 0;
+    float *found = calloc(count * lanes, sizeof(*found)), *expected = calloc(count, sizeof(float));
+    for (int twice = 0; twice < 2; twice++) { /* nothing of the first round reaches the second */
+        struct lane_result total = {0};
+        memset(found, 0, count * lanes * sizeof(*found));
+        submit_all(&bench, MSG_TRAIN_LANE);
+        struct lane_result told = collect(&bench, found, &leaves);
+        CU_ASSERT_EQUAL(leaves, bench.layout->block_count * lanes);
+        for (uint32_t lane = 0; lane < lanes; lane++) {
+            struct lane_result part = round_by_hand(&bench, lane, expected);
+            CU_ASSERT_EQUAL(memcmp(expected, found + lane * count, count * sizeof(float)), 0);
+            CU_ASSERT_NOT_EQUAL(expected[count - 1], 0.0f);
+            total.loss_sum += part.loss_sum;
+            total.correct_count += part.correct_count;
+            total.sample_count += part.sample_count;
+        }
+        check_equal(&told, &total);
+        sample_count = told.sample_count;
+    }
+    free(found);
+    free(expected);
+    close_bench(&bench);
+    return sample_count;
+}
+
+static void test_compute_makes_a_round_of_the_steps_that_the_optimizer_would_make(void)
+{
+    check_round("exchange.local_steps=1", "optimizer.kind=sgd");
+    check_round("exchange.local_steps=7", "optimizer.kind=sgd");
+    check_round("exchange.local_steps=7", "optimizer.kind=nesterov");
+    check_round("exchange.local_steps=40", "optimizer.kind=adamw"); /* over the end of an epoch */
+}
+
+static void test_compute_passes_over_steps_in_which_a_lane_has_no_samples(void)
+{
+    uint64_t sample_count = check_round("exchange.local_steps=40", "job.lanes=32");
+    CU_ASSERT(sample_count < 40 * 32); /* one a lane, but in the last step of an epoch */
+}
+
+static void test_compute_makes_a_round_of_one_step_the_gradient_of_that_step(void)
+{
+    struct bench bsp, local;
+    size_t leaves;
+    open_bench(&bsp, "worker.threads=1");
+    const char *sets[] = {"exchange.block_bytes=4096", "exchange.consistency=local",
+                          "exchange.local_steps=1",    "optimizer.kind=sgd",
+                          "optimizer.rate=0.25",       "optimizer.schedule=constant"};
+    open_bench_with(&local, sets, ARRAY_LEN(sets));
+    size_t count = (size_t)bsp.layout->weight_count * bsp.settings->job.lanes;
+    float each = (float)(bsp.settings->job.batch / bsp.settings->job.lanes);
+    float *a = calloc(count, sizeof(*a)), *b = calloc(count, sizeof(*b));
+    submit_all(&bsp, MSG_TRAIN_LANE);
+    submit_all(&local, MSG_TRAIN_LANE);
+    struct lane_result one = collect(&bsp, a, &leaves), other = collect(&local, b, &leaves);
+    check_equal(&one, &other);
+    for (size_t i = 0; i < count; i++)
+        CU_ASSERT_DOUBLE_EQUAL(b[i], 0.25f * a[i] / each, 1e-6);
+    free(a);
+    free(b);
+    close_bench(&bsp);
+    close_bench(&local);
+}
+
+static void test_compute_gives_one_void_for_a_round_that_ends_in_no_number(void)
+{
+    struct bench bench;
+    struct message task = {.kind = MSG_TRAIN_LANE};
+    open_local(&bench, "exchange.local_steps=5", "optimizer.rate=1000", "job.on_nonfinite=skip");
+    for (size_t i = 0; i < bench.layout->weight_count; i++)
+        bench.weights[i] *= 1e30f; /* numbers yet, but not what they make */
+    task.task = (struct lane_task){.step = 3, .lane = 5, .weights = bench.weights};
+    CU_ASSERT_EQUAL(compute_submit(bench.compute, &task), 0);
+    struct message found = wait_result(&bench), done = wait_result(&bench);
+    CU_ASSERT_EQUAL(found.kind, MSG_LEAF_VOID);
+    CU_ASSERT(found.key.step == 3 && found.key.lane_begin == 5 && found.key.lane_end == 6);
+    CU_ASSERT(done.kind == MSG_LANE_DONE && done.lane.is_void && done.lane.sample_count == 0);
+    close_bench(&bench);
+}
+
+static void test_compute_breaks_rounds_off_when_tasks_are_dropped_and_at_the_end(void)
+{
+    struct bench bench;
+    struct message drop = {.kind = MSG_DROP_LANES};
+    open_local(&bench, "exchange.local_steps=1000000", "optimizer.kind=sgd", "worker.threads=2");
+    submit_all(&bench, MSG_TRAIN_LANE); /* would last for an hour */
+    CU_ASSERT_EQUAL(compute_submit(bench.compute, &drop), 0);
+    for (uint32_t i = 0; i < bench.settings->job.lanes; i++)
+        CU_ASSERT_EQUAL(wait_result(&bench).kind, MSG_LANE_DROPPED);
+    submit_all(&bench, MSG_TRAIN_LANE);
+    close_bench(&bench);
+}
+
 static void test_compute_answers_each_task_that_it_drops(void)
 {
     struct bench bench;
@@ -291,6 +474,11 @@ static void test_compute_answers_each_task_that_it_drops(void)
     X(test_compute_gives_the_same_bits_when_void_lanes_are_left_out) \
     X(test_compute_gives_one_void_for_a_gradient_that_is_no_number) \
     X(test_compute_answers_each_task_that_it_drops)               \
+    X(test_compute_makes_a_round_of_the_steps_that_the_optimizer_would_make) \
+    X(test_compute_passes_over_steps_in_which_a_lane_has_no_samples) \
+    X(test_compute_makes_a_round_of_one_step_the_gradient_of_that_step) \
+    X(test_compute_gives_one_void_for_a_round_that_ends_in_no_number) \
+    X(test_compute_breaks_rounds_off_when_tasks_are_dropped_and_at_the_end) \
     X(test_compute_ends_with_work_left_over)
 
 UNIT_MAIN("compute", TESTS)

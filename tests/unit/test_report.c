@@ -219,7 +219,7 @@ static void test_report_summary_has_the_keys_that_tools_read(void)
         "test_accuracy",  "samples_per_s", "wall_s", "cpu_s",   "pushed_bytes", "pulled_bytes",
         "peak_rss_bytes", "blas_core",     "digest", "servers", "workers",      "lanes",
         "checkpoint",     "phase",         "error",  "plot",
-        "note"};
+        "note",           "round_steps"};
     char dir[PATH_MAX];
     struct document *document;
     int64_t whole;
