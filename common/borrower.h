@@ -31,8 +31,8 @@ struct lender_at {
  * cannot get in (another host, another user, nobody there) it tries again when it is told again. */
 void borrower_meet(struct borrower *borrower, const struct lender_at *lenders, size_t count);
 
-/* The bytes at a place that this lender has named, as a buffer with one reference.  ERR_PROTO: there
- * is no such place, or it has not been handed over; ERR_NOMEM. */
+/* The bytes of a loan that this lender has told of, as a buffer with one reference.  ERR_PROTO:
+ * there is no such place, or it has not been handed over; ERR_NOMEM. */
 MUST_USE int borrower_take(struct borrower *borrower, uint64_t lender, const struct loan *loan,
                            struct buffer **buffer_out);
 

@@ -23,7 +23,7 @@
 struct buffer {
     void *data;
     size_t size_bytes;                     /* valid bytes in data */
-    const struct segment *segment;         /* that data lies in; NULL: only this process can see it */
+    const struct segment *segment;         /* that data lies in; NULL: this process's alone */
     atomic_uint ref_count;                 /* starts at 1 */
     bool is_read_only;                     /* data lie where they cannot be written */
     void (*release)(struct buffer *self);  /* called by the last buffer_unref */

@@ -86,19 +86,21 @@ static int own_folder(char out[PATH_MAX], struct err_msg *why)
     return 0;
 }
 
-/* What all roles are told. */
-static int begin_line(const struct cluster_spec *spec, const char *program,
+/* What all roles are told, behind words: the program, and what it is told before all else. */
+static int begin_line(const struct cluster_spec *spec, const char *const *words, size_t word_count,
                       struct command_line *line, struct err_msg *why)
 {
     char folder[PATH_MAX];
-    *line = (struct command_line){.count_max = FIXED_ARGUMENTS + 2 * spec->set_count};
+    *line = (struct command_line){.count_max = FIXED_ARGUMENTS + word_count + 2 * spec->set_count};
     int code = own_folder(folder, why);
     if (code < 0)
         return code;
     line->arguments = calloc(line->count_max, sizeof(*line->arguments));
     if (!line->arguments)
         return err_set(why, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
-    add(line, "%s/%s", folder, program);
+    add(line, "%s/%s", folder, words[0]);
+    for (size_t i = 1; i < word_count; i++)
+        add(line, "%s", words[i]);
     add(line, "%s", spec->job_path);
     add(line, "--servers=%u", spec->server_count);
     add(line, "--workers=%u", spec->worker_count);
@@ -155,7 +157,9 @@ static void add_member_arguments(const struct cluster *cluster, size_t idx, unsi
     add(line, "--rank=%zu", rank);
     /* A socket of its own for each life: nobody reaches the next one with what was meant for the
      * one before. */
-    if (is_server)
+    if (is_server && cluster->spec.is_tcp)
+        add(line, "--bind=tcp://127.0.0.1:0");
+    else if (is_server)
         add(line, "--bind=ipc://%s/server-%zu.%u", cluster->spec.folder->sockets, rank,
             start_count);
 }
@@ -165,12 +169,13 @@ static int make_line(const struct cluster *cluster, size_t idx, unsigned start_c
                      struct command_line *line, struct err_msg *why)
 {
     char file[CHILD_NAME_BYTES], log_path[PATH_MAX];
-    bool is_server = idx <= cluster->spec.server_count;
-    int code = begin_line(&cluster->spec,
-                          idx == COORDINATOR_IDX ? "talweg-coordinator"
-                          : is_server            ? "talweg-ps"
-                                                 : "talweg-worker",
-                          line, why);
+    const struct cluster_spec *spec = &cluster->spec;
+    const char *program = idx == COORDINATOR_IDX     ? "talweg-coordinator"
+                          : idx <= spec->server_count ? "talweg-ps"
+                                                      : "talweg-worker";
+    bool has_words = idx > spec->server_count && spec->worker_word_count > 0;
+    int code = begin_line(spec, has_words ? spec->worker_words : &program,
+                          has_words ? spec->worker_word_count : 1, line, why);
     if (code < 0)
         return code;
     if (idx == COORDINATOR_IDX)
@@ -240,6 +245,11 @@ void cluster_destroy(struct cluster *cluster)
         return;
     children_destroy(cluster->children);
     free(cluster);
+}
+
+const struct children *cluster_children(const struct cluster *cluster)
+{
+    return cluster->children;
 }
 
 const char *cluster_endpoint(const struct cluster *cluster)

@@ -26,6 +26,11 @@ struct cluster_spec {
     size_t set_count;
     uint32_t server_count, worker_count;
     const struct run_folder *folder;
+    bool is_tcp; /* servers listen on loopback TCP, not on unix sockets */
+    /* What is started as a worker: a program that lies beside this one and what it is told before
+     * all else, [worker_word_count]; none: talweg-worker. */
+    const char *const *worker_words;
+    size_t worker_word_count;
     /* Is told of each process that was killed: is_lost when it is not started again. */
     void (*say)(void *context, const char *sentence, bool is_lost);
     void *say_context;
@@ -69,6 +74,9 @@ unsigned cluster_restart_count(const struct cluster *cluster);
 /* Why the run ended, when it did not end well: "worker 2 (process 71) was killed by signal 9
  * (Killed)".  False when all left in order. */
 bool cluster_blame(const struct cluster *cluster, char *out, size_t out_bytes);
+
+/* The processes: the coordinator, then the servers, then the workers.  Valid with the cluster. */
+const struct children *cluster_children(const struct cluster *cluster);
 
 /* True when the coordinator gave the run up by itself, and nobody was killed: then its own sentence
  * in summary.json says more. */

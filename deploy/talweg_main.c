@@ -21,6 +21,7 @@ static const struct command commands[] = {
     {"eval", cmd_eval, "loss and accuracy of a checkpoint on the held-out part"},
     {"predict", cmd_predict, "what a checkpoint says of each sample, as CSV"},
     {"shard", cmd_shard, "cut a data set into parts with a manifest"},
+    {"bench", cmd_bench, "how fast gradients and weights are exchanged on this machine"},
     {"settings", cmd_settings, "every setting of a job file: type, range, default, meaning"},
 };
 
