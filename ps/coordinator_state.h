@@ -15,6 +15,7 @@
 #include "ps/coordinator.h"
 #include "ps/placement.h"
 #include "ps/tracker.h"
+#include "ps/traffic.h"
 
 enum { NONFINITE_TEXT_BYTES = 250 };
 
@@ -27,6 +28,7 @@ struct coordinator {
     struct view view; /* the newest; number 0: none yet */
     struct batching batching;
     struct placement placement;
+    struct traffic traffic;
     uint64_t *lane_owner;    /* [job.lanes] worker ids, of the view to come */
     uint64_t *lane_moved_ms; /* [job.lanes] when a lane was last given to another for being late */
     struct tracker *tracker;

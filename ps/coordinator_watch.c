@@ -445,6 +445,9 @@ void coordinator_watch(struct coordinator *c, struct outbox *out)
     watch_lanes(c);
     watch_end(c);
     watch_deal(c);
+    if (c->phase == PHASE_TRAINING)
+        traffic_watch(&c->traffic, &c->members, &c->placement, coordinator_tracked(c).step,
+                      c->now_ms);
     watch_few(c, out);
     watch_progress(c, out);
     coordinator_watch_stop(c, out);

@@ -20,6 +20,13 @@ enum member_state {
     MEMBER_GONE     /* written off: silent, or its connection is gone */
 };
 
+/* What ps/traffic has seen of a shard. */
+struct traffic_marks {
+    uint64_t bytes, ms;  /* its counters at the begin of the window, and of when they are */
+    double heat, excess; /* traffic over that expected; of the others' the least of so many */
+    uint32_t excess_count; /* windows one after another */
+};
+
 struct member {
     struct address who;
     uint32_t rank;      /* of its process among those of its role */
@@ -49,6 +56,7 @@ struct member {
     struct beat earlier; /* the one that rates are reckoned from */
     uint64_t beat_ms, earlier_ms;
     uint64_t lack_ms;    /* a shard: since when it lacks the same lanes of the same step */
+    struct traffic_marks traffic;
 };
 
 /* Valid when zeroed. */

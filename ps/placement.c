@@ -4,7 +4,7 @@
 #include <string.h>
 
 /* Evening out stops when the fullest place has no more than this many tenths of the mean. */
-enum { FULLEST_TENTHS = 11, MOVES_A_PLAN = 64 };
+enum { FULLEST_TENTHS = 11, MOVES_A_PLAN = 64, HEAT_MIN = HEAT_ONE / 16, HEAT_MAX = HEAT_ONE * 16 };
 
 int placement_create(struct placement *placement, const struct layout *layout)
 {
@@ -15,11 +15,15 @@ int placement_create(struct placement *placement, const struct layout *layout)
     placement->learner = calloc(count, sizeof(*placement->learner));
     placement->is_move = calloc(count, sizeof(*placement->is_move));
     placement->since = calloc(count, sizeof(*placement->since));
-    if (placement->primary != NULL && placement->backup != NULL && placement->learner != NULL &&
-        placement->is_move != NULL && placement->since != NULL)
-        return 0;
-    placement_free(placement);
-    return ERR_NOMEM;
+    placement->heat = calloc(count, sizeof(*placement->heat));
+    if (placement->primary == NULL || placement->backup == NULL || placement->learner == NULL ||
+        placement->is_move == NULL || placement->since == NULL || placement->heat == NULL) {
+        placement_free(placement);
+        return ERR_NOMEM;
+    }
+    for (size_t i = 0; i < count; i++)
+        placement->heat[i] = HEAT_ONE;
+    return 0;
 }
 
 void placement_free(struct placement *placement)
@@ -29,6 +33,7 @@ void placement_free(struct placement *placement)
     free(placement->learner);
     free(placement->is_move);
     free(placement->since);
+    free(placement->heat);
     *placement = (struct placement){0};
 }
 
@@ -36,6 +41,12 @@ static uint64_t block_bytes(const struct placement *placement, size_t block_idx)
 {
     const struct range *range = &placement->layout->blocks[block_idx].range;
     return (range->end - range->begin) * sizeof(float);
+}
+
+/* In bytes, times 2 * HEAT_ONE.  All blocks' together fit: heats are shares, bytes below 2^49. */
+static uint64_t block_load(const struct placement *placement, size_t block_idx)
+{
+    return block_bytes(placement, block_idx) * (HEAT_ONE + placement->heat[block_idx]);
 }
 
 static const struct place *find(struct places places, uint64_t id)
@@ -46,9 +57,10 @@ static const struct place *find(struct places places, uint64_t id)
     return NULL;
 }
 
-/* Bytes that each place has, or is getting. */
+/* What each place has, or is getting. */
 struct loads {
-    uint64_t *primary, *all; /* [places.count] */
+    uint64_t *primary; /* [places.count] load of what it is primary of */
+    uint64_t *all;     /* [places.count] bytes */
 };
 
 static void loads_free(struct loads *loads)
@@ -77,7 +89,7 @@ static int loads_make(const struct placement *placement, struct places places,
         uint64_t bytes = block_bytes(placement, i);
         const struct place *primary = find(places, placement->primary[i]);
         if (primary != NULL)
-            loads->primary[primary - places.items] += bytes;
+            loads->primary[primary - places.items] += block_load(placement, i);
         load_add(loads, places, placement->primary[i], bytes);
         load_add(loads, places, placement->backup[i], bytes);
         load_add(loads, places, placement->learner[i], bytes);
@@ -104,15 +116,15 @@ static const struct place *emptiest(struct places places, const uint64_t *load, 
 }
 
 struct dealt {
-    uint64_t bytes;
+    uint64_t load;
     size_t idx;
 };
 
 static int larger_first(const void *a, const void *b)
 {
     const struct dealt *left = a, *right = b;
-    if (left->bytes != right->bytes)
-        return left->bytes < right->bytes ? 1 : -1;
+    if (left->load != right->load)
+        return left->load < right->load ? 1 : -1;
     return left->idx < right->idx ? -1 : left->idx > right->idx;
 }
 
@@ -120,18 +132,17 @@ static void deal_block(struct placement *placement, struct places places, struct
                        size_t idx)
 {
     const uint64_t nobody[2] = {0, 0};
-    uint64_t bytes = block_bytes(placement, idx);
     const struct place *primary = emptiest(places, loads->primary, NOT_RANK_ANY, nobody);
     if (primary == NULL) /* all are leaving: better there than nowhere */
         primary = &places.items[idx % places.count];
     placement->primary[idx] = primary->id;
-    loads->primary[primary - places.items] += bytes;
+    loads->primary[primary - places.items] += block_load(placement, idx);
     if (!placement->has_replicas)
         return;
     const struct place *backup = emptiest(places, loads->all, primary->rank, nobody);
     placement->backup[idx] = backup == NULL ? 0 : backup->id;
     if (backup != NULL) /* of the backups alone: primaries are even already */
-        loads->all[backup - places.items] += bytes;
+        loads->all[backup - places.items] += block_bytes(placement, idx);
 }
 
 int placement_deal(struct placement *placement, struct places places)
@@ -149,10 +160,11 @@ int placement_deal(struct placement *placement, struct places places)
         return ERR_NOMEM;
     }
     for (size_t i = 0; i < count; i++)
-        blocks[i] = (struct dealt){block_bytes(placement, i), i};
+        blocks[i] = (struct dealt){block_load(placement, i), i};
     qsort(blocks, count, sizeof(*blocks), larger_first);
     for (size_t i = 0; i < count; i++)
         deal_block(placement, places, &loads, blocks[i].idx);
+    placement->change_count++;
     loads_free(&loads);
     free(blocks);
     return 0;
@@ -182,6 +194,7 @@ bool placement_lose(struct placement *placement, struct places places)
         placement->backup[i] = 0;
         is_changed = true;
     }
+    placement->change_count += is_changed;
     return is_changed;
 }
 
@@ -257,18 +270,18 @@ static void fullest_and_emptiest(struct places places, const uint64_t *load, siz
 /* The largest primary block of `from` that makes things more even on `to`; block_count: none.
  * Those that `to` is backup of come first: they have nothing to move. */
 static size_t block_to_move(const struct placement *placement, uint64_t from, uint64_t to,
-                            uint64_t most_bytes)
+                            uint64_t most_load)
 {
     size_t best = placement->layout->block_count;
     bool is_best_there = false;
     for (size_t i = 0; i < placement->layout->block_count; i++) {
-        uint64_t bytes = block_bytes(placement, i);
+        uint64_t load = block_load(placement, i);
         bool is_there = placement->backup[i] == to;
-        if (placement->primary[i] != from || placement->learner[i] != 0 || bytes > most_bytes)
+        if (placement->primary[i] != from || placement->learner[i] != 0 || load > most_load)
             continue;
         bool is_better = best == placement->layout->block_count ||
                          (is_there && !is_best_there) ||
-                         (is_there == is_best_there && bytes > block_bytes(placement, best));
+                         (is_there == is_best_there && load > block_load(placement, best));
         if (is_better) {
             best = i;
             is_best_there = is_there;
@@ -303,8 +316,8 @@ static bool even_out_primaries(struct placement *placement, struct places places
             swap(placement, idx);
         else
             teach(placement, idx, &places.items[empty], true, view);
-        load[full] -= block_bytes(placement, idx);
-        load[empty] += block_bytes(placement, idx);
+        load[full] -= block_load(placement, idx);
+        load[empty] += block_load(placement, idx);
     }
     return moved > 0;
 }
@@ -361,7 +374,44 @@ int placement_plan(struct placement *placement, struct places places, uint32_t v
         is_changed = even_out_primaries(placement, places, loads.primary, view) ||
                      even_out_copies(placement, places, loads.all, view);
     loads_free(&loads);
+    placement->change_count += is_changed;
     return is_changed;
+}
+
+double placement_traffic(const struct placement *placement, uint64_t primary)
+{
+    double sum = 0.0, all = 0.0;
+    for (size_t i = 0; i < placement->layout->block_count; i++) {
+        double traffic = (double)block_bytes(placement, i) * placement->heat[i];
+        all += traffic;
+        sum += placement->primary[i] == primary ? traffic : 0.0;
+    }
+    return sum / all;
+}
+
+void placement_warm(struct placement *placement, uint64_t primary, double factor)
+{
+    double bytes = 0.0, traffic = 0.0;
+    for (size_t i = 0; i < placement->layout->block_count; i++) {
+        double times = placement->primary[i] == primary ? factor : 1.0;
+        bytes += (double)block_bytes(placement, i);
+        traffic += (double)block_bytes(placement, i) * placement->heat[i] * times;
+    }
+    double unit = HEAT_ONE * bytes / traffic; /* so that the mean stays HEAT_ONE */
+    for (size_t i = 0; i < placement->layout->block_count; i++) {
+        double times = placement->primary[i] == primary ? factor * unit : unit;
+        double heat = placement->heat[i] * times + 0.5;
+        placement->heat[i] = heat < HEAT_MIN ? HEAT_MIN : heat > HEAT_MAX ? HEAT_MAX
+                                                                          : (uint32_t)heat;
+    }
+}
+
+bool placement_is_filling(const struct placement *placement)
+{
+    for (size_t i = 0; i < placement->layout->block_count; i++)
+        if (placement->learner[i] != 0)
+            return true;
+    return false;
 }
 
 bool placement_filled(struct placement *placement, size_t block_idx, uint64_t primary,
@@ -377,6 +427,7 @@ bool placement_filled(struct placement *placement, size_t block_idx, uint64_t pr
         placement->backup[block_idx] = placement->learner[block_idx];
     }
     placement->learner[block_idx] = 0;
+    placement->change_count++;
     return true;
 }
 
@@ -386,6 +437,7 @@ bool placement_go_alone(struct placement *placement, size_t block_idx, uint64_t 
     if (placement->primary[block_idx] != primary || !has_follower)
         return false;
     placement->backup[block_idx] = placement->learner[block_idx] = 0;
+    placement->change_count++;
     return true;
 }
 

@@ -19,6 +19,51 @@ static struct layout *make(void)
     return layout;
 }
 
+static void name_tensor(struct tensor_spec *spec, uint32_t dims, const uint32_t *shape)
+{
+    *spec = (struct tensor_spec){.dims = dims};
+    memcpy(spec->shape, shape, dims * sizeof(*shape));
+}
+
+/* A convolution of k x k from `in` to `out` channels and its batch normalisation. */
+static size_t add_convolution(struct tensor_spec *specs, size_t count, uint32_t out, uint32_t in,
+                              uint32_t k)
+{
+    name_tensor(&specs[count], 4, (uint32_t[]){out, in, k, k});
+    name_tensor(&specs[count + 1], 1, &out);
+    name_tensor(&specs[count + 2], 1, &out);
+    return count + 3;
+}
+
+/* He et al., "Deep residual learning for image recognition", 2016, table 1, 50 layers. */
+static struct layout *make_resnet50(uint32_t block_bytes)
+{
+    static const uint32_t depths[] = {3, 4, 6, 3};
+    struct tensor_spec specs[161];
+    struct layout *layout = NULL;
+    uint32_t in = 64;
+    size_t count = add_convolution(specs, 0, 64, 3, 7);
+    for (uint32_t stage = 0; stage < 4; stage++) {
+        uint32_t width = 64u << stage;
+        for (uint32_t i = 0; i < depths[stage]; i++) {
+            count = add_convolution(specs, count, width, in, 1);
+            count = add_convolution(specs, count, width, width, 3);
+            count = add_convolution(specs, count, 4 * width, width, 1);
+            if (i == 0)
+                count = add_convolution(specs, count, 4 * width, in, 1);
+            in = 4 * width;
+        }
+    }
+    name_tensor(&specs[count++], 2, (uint32_t[]){1000, in});
+    name_tensor(&specs[count++], 1, (uint32_t[]){1000});
+    CU_ASSERT_EQUAL_FATAL(count, ARRAY_LEN(specs));
+    for (size_t i = 0; i < count; i++)
+        snprintf(specs[i].name, sizeof(specs[i].name), "t%zu", i);
+    CU_ASSERT_EQUAL_FATAL(layout_create(specs, count, block_bytes, &layout, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(layout->weight_count, 25557032);
+    return layout;
+}
+
 /* A placement over shards with ids from 1 on, one a process. */
 struct stage {
     struct layout *layout;
@@ -110,6 +155,83 @@ static void test_placement_is_even_in_bytes(void)
         CU_ASSERT_EQUAL(placement_plan(&stage.placement, stage.places, 2), 0);
         tear_down(&stage);
     }
+}
+
+static double fullest_of_mean(const struct stage *stage, const uint64_t *ids)
+{
+    return (double)fullest(stage, ids) * (double)stage->places.count /
+           (double)stage->layout->weight_count;
+}
+
+/* {processes, shards of each}: 3, 5 and 8 shards and what a job may have else. */
+static void test_placement_is_even_with_the_tensors_of_resnet50(void)
+{
+    static const uint32_t clusters[][2] = {{3, 1}, {5, 1}, {8, 1}, {2, 2},
+                                           {2, 4}, {4, 2}, {3, 2}, {2, 1}};
+    static const uint32_t block_bytes[] = {65536, 1 << 20, 4 << 20};
+    for (size_t b = 0; b < ARRAY_LEN(block_bytes); b++)
+        for (size_t n = 0; n < ARRAY_LEN(clusters); n++) {
+            struct stage stage;
+            uint32_t shards = clusters[n][0] * clusters[n][1];
+            set_up(&stage, make_resnet50(block_bytes[b]), shards, true);
+            for (uint32_t i = 0; i < shards; i++)
+                stage.items[i].rank = i / clusters[n][1];
+            CU_ASSERT_EQUAL(placement_deal(&stage.placement, stage.places), 0);
+            CU_ASSERT(fullest_of_mean(&stage, stage.placement.primary) <= 1.1);
+            CU_ASSERT(fullest_of_mean(&stage, stage.placement.backup) <= 1.1);
+            CU_ASSERT(placement_is_protected(&stage.placement));
+            CU_ASSERT_EQUAL(placement_plan(&stage.placement, stage.places, 2), 0);
+            tear_down(&stage);
+        }
+}
+
+/* Of primaries' traffic, when blocks have these heats. */
+static double busiest_of_mean(const struct stage *stage)
+{
+    double most = 0.0;
+    for (size_t i = 0; i < stage->places.count; i++) {
+        double traffic = placement_traffic(&stage->placement, stage->items[i].id);
+        most = traffic > most ? traffic : most;
+    }
+    return most * (double)stage->places.count;
+}
+
+static void test_placement_gives_less_to_who_has_more_traffic_and_then_rests(void)
+{
+    for (int has_replicas = 0; has_replicas <= 1; has_replicas++) {
+        struct stage stage;
+        set_up(&stage, make_resnet50(1 << 20), 4, has_replicas != 0);
+        placement_warm(&stage.placement, 2, 3.0);
+        CU_ASSERT_DOUBLE_EQUAL(placement_traffic(&stage.placement, 2), 0.5, 0.02);
+        CU_ASSERT(busiest_of_mean(&stage) > 1.9);
+        CU_ASSERT(settle(&stage, 2) > 0);
+        CU_ASSERT(busiest_of_mean(&stage) < 1.5);
+        CU_ASSERT(fullest_of_mean(&stage, stage.placement.primary) < 1.5);
+        CU_ASSERT_EQUAL(placement_is_protected(&stage.placement), has_replicas != 0);
+        CU_ASSERT_EQUAL(settle(&stage, 30), 0);
+        tear_down(&stage);
+    }
+}
+
+/* Hundredfold traffic counts no more than half: the rest is memory. */
+static void test_placement_never_holds_more_than_about_twice_the_mean_for_traffic(void)
+{
+    struct stage stage;
+    set_up(&stage, make_resnet50(1 << 20), 4, false);
+    placement_warm(&stage.placement, 2, 100.0);
+    settle(&stage, 2);
+    CU_ASSERT(fullest_of_mean(&stage, stage.placement.primary) <= 2.2);
+    CU_ASSERT_EQUAL(settle(&stage, 30), 0);
+    tear_down(&stage);
+}
+
+static void test_placement_does_not_move_for_a_little_more_traffic(void)
+{
+    struct stage stage;
+    set_up(&stage, make_resnet50(1 << 20), 3, true);
+    placement_warm(&stage.placement, 2, 1.1);
+    CU_ASSERT_EQUAL(placement_plan(&stage.placement, stage.places, 2), 0);
+    tear_down(&stage);
 }
 
 static void test_placement_leaves_shards_empty_when_blocks_are_few(void)
@@ -301,6 +423,10 @@ static void test_placement_moves_nothing_while_blocks_are_being_filled(void)
 
 #define TESTS(X)                                                        \
     X(test_placement_is_even_in_bytes)                                  \
+    X(test_placement_is_even_with_the_tensors_of_resnet50)              \
+    X(test_placement_gives_less_to_who_has_more_traffic_and_then_rests) \
+    X(test_placement_never_holds_more_than_about_twice_the_mean_for_traffic) \
+    X(test_placement_does_not_move_for_a_little_more_traffic)           \
     X(test_placement_leaves_shards_empty_when_blocks_are_few)           \
     X(test_placement_keeps_backups_in_other_processes)                  \
     X(test_placement_promotes_backups_of_who_is_gone)                   \
