@@ -83,6 +83,7 @@ struct settings {
         bool shared_memory;
         char *shared_folder;
         uint32_t retry_ms;
+        bool overlap;
     } exchange;
     struct {
         uint32_t threads;

@@ -131,6 +131,9 @@ static const struct setting table[] = {
          "made there; containers need to share it")
     ROW(exchange.retry_ms, U32, "ms", 10, 60000, "200", false,
         "how long at least an answer is waited for before it is asked for again")
+    WORD(exchange.overlap, BOOL, "true", false,
+         "bsp: a step begins when the first layer's weights are there, while others are still on "
+         "their way; the bits are the same")
 
     ROW(worker.threads, U32, "threads", 1, 256, "1", false,
         "threads of a worker that compute lanes")

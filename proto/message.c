@@ -165,6 +165,8 @@ static void write_beat(const struct beat *beat, Talweg__Beat *wire)
     wire->cpu_us = beat->cpu_us;
     wire->n_shared_shard = beat->shared_count;
     wire->shared_shard = (uint32_t *)beat->shared_shards;
+    wire->exchange_us = beat->exchange_us;
+    wire->exposed_us = beat->exposed_us;
 }
 
 static void write_lane(const struct lane_result *lane, Talweg__LaneResult *wire)
@@ -548,6 +550,8 @@ static int read_beat(const Talweg__Beat *wire, struct beat *out, struct err_msg 
     out->rss_bytes = wire->rss_bytes;
     out->peak_rss_bytes = wire->peak_rss_bytes;
     out->cpu_us = wire->cpu_us;
+    out->exchange_us = wire->exchange_us;
+    out->exposed_us = wire->exposed_us;
     return 0;
 }
 

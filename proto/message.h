@@ -59,8 +59,10 @@ enum message_kind {
     MSG_EVAL_LANE,       /* worker -> its compute: task */
     MSG_LEAF,            /* compute -> worker: gradient of one block of one lane */
     MSG_LEAF_VOID,       /* compute -> worker: the lane's gradient is no number: key.step, lanes */
-    MSG_DROP_LANES,      /* worker -> its compute: forget tasks not begun, rounds not ended */
+    MSG_DROP_LANES,      /* worker -> its compute: forget tasks not begun, `local` rounds not ended,
+                            and tasks of rounds up to here.round that wait for weights */
     MSG_LANE_DROPPED,    /* compute -> worker: task; one answer to each task forgotten */
+    MSG_BLOCK_HERE,      /* worker -> its compute: here; tasks of that round may read the block */
     MSG_GONE             /* loop -> coordinator: the connection to `from` is gone */
 };
 
@@ -71,7 +73,8 @@ struct lane_result {
     double loss_sum;        /* over the lane's samples */
     uint64_t correct_count; /* classification only */
     uint64_t sample_count;
-    uint64_t compute_us;
+    uint64_t compute_us; /* without wait_us */
+    uint64_t wait_us;    /* for blocks of weights; known inside the worker only */
     bool is_void; /* its gradient is no number, and the job leaves such steps out */
 };
 
@@ -103,12 +106,14 @@ struct beat {
     uint64_t rss_bytes, peak_rss_bytes, cpu_us;
     /* worker: the first shards of its view, by index, that payloads are lent to */
     uint32_t shared_shards[BEAT_SHARED], shared_count;
+    uint64_t exchange_us, exposed_us; /* worker: of exchanges, and of that not behind compute */
 };
 
 struct lane_task {
     uint64_t step;
     uint32_t lane;
     const float *weights; /* flat, of version step; stays as it is until the task is answered */
+    uint64_t round;       /* 0: they are all there; else each may be read from its MSG_BLOCK_HERE */
 };
 
 /* What a wire's message has beside a header and a frame.  Only couriers see it: they make messages
@@ -135,6 +140,7 @@ struct message {
         struct block_key key;
         struct outcome outcome;
         struct lane_task task;
+        struct { uint64_t round; uint32_t block; } here;
         struct { uint64_t step; char hex[HEX_BYTES]; } digest;
         struct { uint32_t rank; } welcome;
         struct { bool is_server; uint32_t rank; } drain;

@@ -62,6 +62,8 @@ const char *message_kind_text(enum message_kind kind)
         return "drop_lanes";
     case MSG_LANE_DROPPED:
         return "lane_dropped";
+    case MSG_BLOCK_HERE:
+        return "block_here";
     case MSG_GONE:
         return "gone";
     default:
@@ -249,6 +251,8 @@ static int check_beat(const struct beat *beat, struct err_msg *why)
         {"peak_rss_bytes", beat->peak_rss_bytes, WIRE_COUNT_MAX},
         {"cpu_us", beat->cpu_us, WIRE_COUNT_MAX},
         {"shared_count", beat->shared_count, BEAT_SHARED},
+        {"exchange_us", beat->exchange_us, WIRE_COUNT_MAX},
+        {"exposed_us", beat->exposed_us, beat->exchange_us},
     };
     int err = check_bounds(bounds, ARRAY_LEN(bounds), why);
     for (size_t i = 0; i < BEAT_STALENESS && err == 0; i++)

@@ -11,6 +11,7 @@
 #include "common/rounds.h"
 #include "common/vector_math.h"
 #include "worker/inner.h"
+#include "worker/gate.h"
 
 /* A queue of messages between threads. */
 struct queue {
@@ -29,7 +30,8 @@ struct lane_thread {
     struct inner *inner;   /* NULL unless lanes make steps by themselves */
     const struct lane_task *task;
     uint64_t seen_drops;   /* of compute->drop_count, when the task was begun */
-    bool is_called_off;    /* the task was broken off */
+    bool is_called_off;    /* the task was broken off, or given up while it waited */
+    uint64_t waited_us; /* for weights of this task */
     bool is_failed;
 };
 
@@ -38,6 +40,7 @@ struct compute {
     struct batching batching;
     uint32_t lane_max;
     struct buffer_pool *pool, *own_pool; /* own: NULL when the pool was given */
+    struct gate *gate;
     int event_fd;
     pthread_mutex_t lock;
     pthread_cond_t has_task;
@@ -137,6 +140,15 @@ static void give_tensor(void *ctx, size_t tensor_idx)
     }
 }
 
+/* graph_tensor_wait. */
+static bool wait_tensor(void *ctx, size_t tensor_idx)
+{
+    struct lane_thread *self = ctx;
+    self->is_called_off = !gate_wait(self->compute->gate, self->task->round, tensor_idx,
+                                     &self->waited_us);
+    return !self->is_called_off;
+}
+
 static int read_samples(struct lane_thread *self, struct dataset *dataset, size_t count)
 {
     struct err_msg why = {0};
@@ -181,7 +193,9 @@ static int read_batch(struct lane_thread *self, uint64_t step, struct graph_batc
         .inputs = self->inputs,
         .labels = self->labels,
         .count = count,
-        .draw = {.seed = compute->batching.seed, .step = step, .lane = lane}};
+        .draw = {.seed = compute->batching.seed, .step = step, .lane = lane},
+        .wait = self->task->round == 0 ? NULL : wait_tensor,
+        .wait_ctx = self};
     return read_samples(self, compute->spec.train, count);
 }
 
@@ -194,8 +208,9 @@ static bool train_step(struct lane_thread *self, struct loss_result *loss)
     if (read_batch(self, self->task->step, &batch) != 0)
         return false;
     bool is_early = self->compute->spec.settings->job.on_nonfinite == NONFINITE_STOP;
-    graph_train(self->run, &batch, weights, self->grad, is_early ? give_tensor : NULL, self, loss);
-    return is_early || give_whole(self, loss);
+    return graph_train(self->run, &batch, weights, self->grad, is_early ? give_tensor : NULL, self,
+                       loss) &&
+           (is_early || give_whole(self, loss));
 }
 
 /* The task in work is of no use to anybody any more. */
@@ -221,7 +236,9 @@ static bool train_round(struct lane_thread *self, struct loss_result *loss)
         struct loss_result part;
         if (look_if_called_off(self) || read_batch(self, step, &batch) != 0)
             return false;
-        graph_train(self->run, &batch, inner_weights(self->inner), self->grad, NULL, NULL, &part);
+        if (!graph_train(self->run, &batch, inner_weights(self->inner), self->grad, NULL, NULL,
+                         &part))
+            return false;
         inner_step(self->inner, step, self->grad, part.count);
         loss->loss_sum += part.loss_sum;
         loss->correct += part.correct;
@@ -236,7 +253,7 @@ static void train_lane(struct lane_thread *self, struct message *result)
     struct loss_result loss;
     bool is_done = self->inner == NULL ? train_step(self, &loss) : train_round(self, &loss);
     if (!is_done) {
-        result->lane.is_void = true;
+        result->lane.is_void = !self->is_called_off;
         return;
     }
     result->lane.loss_sum = loss.loss_sum;
@@ -274,13 +291,15 @@ static void work(struct lane_thread *self, const struct message *task)
     bool is_training = task->kind == MSG_TRAIN_LANE;
     struct message result = {.kind = is_training ? MSG_LANE_DONE : MSG_EVAL_DONE};
     self->task = &task->task;
+    self->waited_us = 0;
     self->is_called_off = false;
     result.lane = (struct lane_result){.step = task->task.step, .lane = task->task.lane};
     if (is_training)
         train_lane(self, &result);
     else
         eval_lane(self, &result);
-    result.lane.compute_us = clock_now_us() - begin_us;
+    result.lane.compute_us = clock_now_us() - begin_us - self->waited_us;
+    result.lane.wait_us = self->waited_us;
     if (self->is_called_off)
         result = (struct message){.kind = MSG_LANE_DROPPED, .task = task->task};
     if (!self->is_failed)
@@ -359,6 +378,8 @@ int compute_create(const struct compute_spec *spec, struct compute **compute_out
     if (err == 0 && spec->pool == NULL)
         err = buffer_pool_create(0, &compute->own_pool);
     compute->pool = spec->pool == NULL ? compute->own_pool : spec->pool;
+    if (err == 0)
+        err = gate_create(spec->layout, &compute->gate);
     while (err == 0 && compute->thread_count < settings->worker.threads)
         err = start_thread(compute, &compute->threads[compute->thread_count++]);
     if (err != 0) {
@@ -378,6 +399,8 @@ void compute_destroy(struct compute *compute)
     compute->is_ending = true;
     pthread_cond_broadcast(&compute->has_task);
     pthread_mutex_unlock(&compute->lock);
+    if (compute->gate != NULL)
+        gate_call_off(compute->gate, UINT64_MAX);
     for (size_t i = 0; i < compute->thread_count; i++) {
         struct lane_thread *thread = &compute->threads[i];
         if (thread->is_running)
@@ -390,6 +413,7 @@ void compute_destroy(struct compute *compute)
         free(thread->grad);
     }
     free(compute->threads);
+    gate_destroy(compute->gate);
     queue_free(&compute->tasks);
     queue_free(&compute->results);
     buffer_pool_destroy(compute->own_pool);
@@ -400,7 +424,7 @@ void compute_destroy(struct compute *compute)
     free(compute);
 }
 
-static int drop_tasks(struct compute *compute)
+static int drop_tasks(struct compute *compute, uint64_t round)
 {
     struct message task;
     int err = 0;
@@ -411,6 +435,7 @@ static int drop_tasks(struct compute *compute)
         err = queue_put(&compute->results, &task);
     }
     pthread_mutex_unlock(&compute->lock);
+    gate_call_off(compute->gate, round);
     wake_loop(compute);
     return err;
 }
@@ -418,7 +443,11 @@ static int drop_tasks(struct compute *compute)
 int compute_submit(struct compute *compute, const struct message *task)
 {
     if (task->kind == MSG_DROP_LANES)
-        return drop_tasks(compute);
+        return drop_tasks(compute, task->here.round);
+    if (task->kind == MSG_BLOCK_HERE) {
+        gate_open(compute->gate, task->here.round, task->here.block);
+        return 0;
+    }
     pthread_mutex_lock(&compute->lock);
     int err = queue_put(&compute->tasks, task);
     pthread_cond_signal(&compute->has_task);

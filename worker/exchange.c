@@ -72,6 +72,9 @@ static void send_beat(struct exchange *x, struct outbox *out)
     beat.beat.push_count = x->totals.push_count;
     beat.beat.bytes_in = x->totals.bytes_in;
     beat.beat.bytes_out = x->totals.bytes_out;
+    beat.beat.exchange_us = x->totals.exchange_us;
+    beat.beat.exposed_us = x->totals.exposed_us < x->totals.exchange_us ? x->totals.exposed_us
+                                                                       : x->totals.exchange_us;
     beat.beat.held_bytes = 2 * x->layout->weight_count * sizeof(float);
     outbox_put(out, coordinator_address, &beat);
     x->beat_ms = x->now_ms;

@@ -1,6 +1,7 @@
 #include "worker/exchange_gather.h"
 
 #include <string.h>
+#include "worker/exchange_early.h"
 #include "worker/exchange_lanes.h"
 #include "worker/exchange_link.h"
 
@@ -32,6 +33,7 @@ void gather_restart(struct exchange *x)
     x->has_weights = false;
     x->is_stepping_back = false;
     x->target = 0;
+    early_note_given_up(x);
     reset(x);
     links_clear(x);
 }
@@ -59,6 +61,7 @@ static void raise_target(struct exchange *x, uint64_t version, struct outbox *ou
     x->here_count = 0;
     if (is_behind(x)) {
         links_clear(x);
+        early_note_given_up(x);
         lanes_cancel(x, out);
     }
     gather_pull(x, out);
@@ -101,12 +104,25 @@ static bool is_news(const struct exchange *x, const struct exchange_block *block
     return !block->is_next_here;
 }
 
+/* It came while a thread that was called off may read the block as it was before. */
+static void put_off(struct exchange *x, struct exchange_block *block, uint64_t version,
+                    struct outbox *out)
+{
+    block->is_asked = false;
+    if (version > x->target)
+        raise_target(x, version, out);
+}
+
 void gather_take(struct exchange *x, const struct message *msg, struct outbox *out)
 {
     struct exchange_block *block = &x->blocks[msg->key.block];
     struct exchange_link *link = &x->links[block->link];
     if (is_final(x) || !is_news(x, block, msg))
         return; /* answered twice */
+    if (early_is_read(x, block)) {
+        put_off(x, block, msg->key.step, out);
+        return;
+    }
     memcpy(x->weights[1 - x->now] + x->layout->blocks[msg->key.block].range.begin,
            msg->payload->data, msg->payload->size_bytes);
     /* Karn and Partridge, "Improving Round-Trip Time Estimates in Reliable Transport Protocols",
@@ -122,10 +138,21 @@ void gather_take(struct exchange *x, const struct message *msg, struct outbox *o
     link_answered(x, msg->key.block, out);
     if (x->is_bsp && block->next_version > x->target)
         raise_target(x, block->next_version, out);
-    if (is_gathered(x, block))
+    if (is_gathered(x, block)) {
         x->here_count++;
-    else
+        early_block_here(x, msg->key.block, out);
+    } else {
         link_pull(x, msg->key.block, out);
+    }
+    gather_swap(x, out);
+}
+
+void gather_resume(struct exchange *x, struct outbox *out)
+{
+    if (x->early.left > 0)
+        return;
+    if ((!x->has_weights || is_behind(x)) && x->mine_count > 0)
+        gather_pull(x, out);
     gather_swap(x, out);
 }
 
@@ -140,11 +167,15 @@ static uint64_t slowest(const struct exchange *x)
 
 void gather_swap(struct exchange *x, struct outbox *out)
 {
-    if (x->here_count < x->layout->block_count)
+    if (x->here_count < x->layout->block_count) {
+        early_begin(x, out);
         return;
+    }
+    early_note_whole(x);
     lanes_cancel_lost(x, out);
-    if (x->train_left > 0 || x->eval_left > 0)
+    if (x->train_left > 0 || x->eval_left > 0 || (x->early.left > 0 && !x->early.has_round))
         return;
+    early_note_begun(x);
     x->now = 1 - x->now;
     x->version = x->is_bsp || x->has_weights ? x->target : slowest(x);
     x->has_weights = true;

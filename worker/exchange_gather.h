@@ -30,6 +30,9 @@ void gather_step_back(struct exchange *x, const struct message *lack, struct out
 /* Asks again for what has been waited for too long. */
 void gather_retry(struct exchange *x, struct outbox *out);
 
+/* No thread reads the next vector any more: what could not be written there is asked for again. */
+void gather_resume(struct exchange *x, struct outbox *out);
+
 /* Goes on when the next version is whole and no thread reads the present one any more. */
 void gather_swap(struct exchange *x, struct outbox *out);
 

@@ -1,6 +1,7 @@
 #include "worker/exchange_lanes.h"
 
 #include "common/rounds.h"
+#include "worker/exchange_early.h"
 #include "worker/exchange_gather.h"
 #include "worker/exchange_link.h"
 
@@ -9,20 +10,21 @@ static bool is_dealt(const struct exchange_lane *lane)
     return lane->node.end != 0;
 }
 
-static bool is_eval_due(const struct exchange *x)
+bool lanes_is_eval_due(const struct exchange *x, uint64_t version)
 {
     uint64_t every = x->spec.settings->job.eval_every;
     if (every == 0)
         every = x->epoch_steps;
     if (x->test_count == 0)
         return false;
-    return x->version == x->step_count ||
-           (x->version > x->start_step && rounds_is_due(x->spec.settings, every, x->version));
+    return version == x->step_count ||
+           (version > x->start_step && rounds_is_due(x->spec.settings, every, version));
 }
 
 static void deal(struct exchange *x, enum message_kind kind, uint32_t lane, struct outbox *out)
 {
     struct message task = message_of(x, kind);
+    early_call_off(x, out); /* or all threads might wait for weights that this task is needed for */
     task.task = (struct lane_task){
         .step = x->version, .lane = lane, .weights = x->weights[x->now]};
     outbox_put(out, compute_address, &task);
@@ -39,7 +41,7 @@ static void deal(struct exchange *x, enum message_kind kind, uint32_t lane, stru
 /* Evaluations come first: the version is read as long as they last. */
 static void deal_evaluations(struct exchange *x, struct outbox *out)
 {
-    for (uint32_t lane = 0; lane < x->lane_count && is_eval_due(x); lane++)
+    for (uint32_t lane = 0; lane < x->lane_count && lanes_is_eval_due(x, x->version); lane++)
         if (x->lanes[lane].is_mine && !x->lanes[lane].is_eval_dealt)
             deal(x, MSG_EVAL_LANE, lane, out);
 }
@@ -68,14 +70,16 @@ void lanes_begin(struct exchange *x, struct outbox *out)
 {
     x->node_count = 0;
     x->is_forgetting = false;
+    early_take_over(x);
     for (uint32_t i = 0; i < x->lane_count; i++)
-        x->lanes[i] = (struct exchange_lane){.is_mine = x->lanes[i].is_mine};
+        x->lanes[i] = (struct exchange_lane){.is_mine = x->lanes[i].is_mine,
+                                             .is_training = x->lanes[i].is_training};
     deal_evaluations(x, out);
     if (is_final(x))
         return;
     plan_nodes(x);
     for (uint32_t lane = 0; lane < x->lane_count; lane++)
-        if (is_dealt(&x->lanes[lane]))
+        if (is_dealt(&x->lanes[lane]) && !x->lanes[lane].is_training)
             deal(x, MSG_TRAIN_LANE, lane, out);
 }
 
@@ -101,16 +105,19 @@ void lanes_rejoin(struct exchange *x, struct outbox *out)
 
 void lanes_take_view(struct exchange *x, const struct view *view, struct outbox *out)
 {
-    bool is_added = false, is_standby = x->mine_count == 0;
+    bool is_added = false, is_lost = false, is_standby = x->mine_count == 0;
     x->mine_count = 0;
     for (uint32_t i = 0; i < x->lane_count; i++) {
         uint32_t worker = view->lane_worker[i];
         bool is_mine =
             worker != NOBODY && view->workers[worker].incarnation == x->spec.incarnation;
         is_added |= is_mine && !x->lanes[i].is_mine;
+        is_lost |= !is_mine && x->lanes[i].is_mine;
         x->lanes[i].is_mine = is_mine;
         x->mine_count += is_mine;
     }
+    if (is_added || is_lost)
+        early_call_off(x, out);
     if (is_added && !x->is_bsp && x->has_weights && !is_final(x))
         lanes_rejoin(x, out);
     else if (is_added && x->has_weights)
@@ -122,6 +129,8 @@ void lanes_take_view(struct exchange *x, const struct view *view, struct outbox 
 void lanes_cancel(struct exchange *x, struct outbox *out)
 {
     struct message drop = message_of(x, MSG_DROP_LANES);
+    early_call_off(x, out);
+    drop.here.round = x->early.round;
     for (uint32_t i = 0; i < x->lane_count; i++)
         x->lanes[i].is_recalled = x->lanes[i].is_training;
     if (x->train_left > 0 || x->eval_left > 0)
@@ -203,6 +212,8 @@ void lanes_take_result(struct exchange *x, const struct message *msg, struct out
     struct message result = message_of(x, msg->kind);
     bool is_training = msg->kind == MSG_LANE_DONE;
     count_off(x, &x->lanes[msg->lane.lane], is_training);
+    early_note_lane(x, &msg->lane);
+    early_note_computed(x);
     if (!x->is_forgetting) {
         struct result kept = {msg->kind, msg->lane, x->now_ms};
         result.lane = msg->lane;
@@ -223,6 +234,10 @@ void lanes_take_dropped(struct exchange *x, const struct message *msg, struct ou
     uint32_t lane_idx = msg->task.lane;
     struct exchange_lane *lane = &x->lanes[lane_idx];
     bool is_training = lane->is_training;
+    if (early_is_answered(x, &msg->task)) {
+        gather_resume(x, out);
+        return;
+    }
     count_off(x, lane, is_training);
     if (!is_training && !x->is_forgetting)
         deal(x, MSG_EVAL_LANE, lane_idx, out);

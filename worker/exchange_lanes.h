@@ -15,6 +15,9 @@
 /* Takes this worker's lanes from a view and deals the added ones of the version in work. */
 void lanes_take_view(struct exchange *x, const struct view *view, struct outbox *out);
 
+/* The version's weights are tried on the held-out part before anything else. */
+bool lanes_is_eval_due(const struct exchange *x, uint64_t version);
+
 /* Deals all lanes of a version that begins. */
 void lanes_begin(struct exchange *x, struct outbox *out);
 

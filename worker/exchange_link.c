@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "worker/exchange_early.h"
 
 static struct address primary(const struct exchange *x, uint32_t block_idx)
 {
@@ -34,6 +35,7 @@ static void send_node(struct exchange *x, uint32_t block_idx, struct held_node *
     outbox_put(out, primary(x, block_idx), &push);
     x->totals.bytes_out += held->sum->size_bytes;
     x->totals.push_count++;
+    early_note_push(x);
     note_asked(x, &x->blocks[block_idx], held->is_sent);
     held->is_sent = true;
 }

@@ -8,6 +8,7 @@
  *   exchange_lanes    lanes become tasks, leaves become nodes
  *   exchange_link     nodes go to shards, within their credit, and are held until answered
  *   exchange_gather   weights come in, are asked for again, and make the next version
+ *   exchange_early    the next step's lanes are dealt while its weights come in
  *
  * Thread: the worker's loop.  Surprise: none.
  */
@@ -32,6 +33,7 @@ struct exchange_block {
     struct held held;          /* nodes that are */
     bool is_next_here;         /* the next vector has it, at next_version */
     uint64_t next_version;
+    bool is_told;              /* compute may read it there: early.round */
     bool is_asked;             /* its primary owes an answer to a push, a void or a pull */
     uint64_t begun_ms, asked_ms; /* when it was first and last asked */
 };
@@ -50,10 +52,24 @@ struct exchange_link {
 struct exchange_lane {
     bool is_mine;                    /* by the newest view */
     bool is_training, is_evaluating; /* its task is not answered */
+    bool is_early;                   /* nor is that of early.round */
     bool is_recalled;                /* it was training when tasks were last taken back */
     bool is_eval_dealt;              /* of this version */
     bool is_void;                    /* its gradient is no number */
     struct lane_node node;           /* what it is pushed in; empty: not dealt in this version */
+};
+
+/* Lanes of the next step that were dealt before its weights were there, and the times of a step. */
+struct exchange_early {
+    bool has_round; /* they are not called off */
+    uint64_t round; /* counts them */
+    uint32_t left;  /* tasks of the round not answered */
+    uint32_t lane_count;
+    uint64_t begun_ms;
+    uint64_t push_ms;    /* the step's first push; 0: none yet, as of the others */
+    uint64_t idle_ms;    /* since when compute has nothing to do */
+    uint64_t whole_ms;   /* the next version was there */
+    uint64_t exposed_us; /* of this step, so far */
 };
 
 struct exchange {
@@ -75,6 +91,7 @@ struct exchange {
     uint64_t node_count; /* largest nodes of the runs dealt at the version's begin */
     uint32_t train_left, eval_left; /* tasks not answered */
     bool is_forgetting; /* those tasks are of an era that is over */
+    struct exchange_early early;
     struct results results;
 
     struct exchange_block *blocks; /* [layout->block_count] */

@@ -82,7 +82,7 @@ static int write_job(struct bench *bench, struct err_msg *why)
         "data = { train_inputs = \"none\"; };\n"
         "model = { operators = ({ op = \"dense\"; units = 1; }); };\n"
         "optimizer = { kind = \"%s\"; rate = 1e-6; };\n"
-        "exchange = { block_bytes = %u; shared_memory = %s; };\n"
+        "exchange = { block_bytes = %u; shared_memory = %s; overlap = false; };\n"
         "cluster = { servers = %u; workers = %u; shards = %u; };\n"
         "log = { every = 1000000; };\n",
         lanes, lanes, what->optimizer == OPTIMIZER_ADAM ? "adam" : "sgd", what->block_bytes,

@@ -134,6 +134,7 @@ static void handle(struct sim *sim, struct sim_event *event)
         sim_compute_work(sim, event->to);
         return;
     case EVENT_LOCAL:
+        sim_compute_answer(sim, event->to, event->header);
         if (sim_is_alive(sim, event->to))
             sim_hear(sim, event->to, event->from, event->header);
         sim_drop(event);
@@ -245,6 +246,7 @@ struct settings sim_settings(uint32_t servers, uint32_t workers)
     settings.exchange.credit_bytes = 1 << 20;
     settings.exchange.parked_bytes = 1 << 20;
     settings.exchange.retry_ms = 200;
+    settings.exchange.overlap = true;
     settings.worker.threads = 1;
     settings.cluster.servers = servers;
     settings.cluster.workers = workers;

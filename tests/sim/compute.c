@@ -1,4 +1,5 @@
-/* A worker's compute: tasks in order, each in pieces, gradients by a closed formula. */
+/* A worker's compute: tasks in order, each in pieces, gradients by a closed formula.  A task whose
+ * weights are still coming in begins when all of them are there; until then it can be called off. */
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
@@ -158,12 +159,40 @@ static uint64_t weights_hash(const struct sim *sim, const struct lane_task *task
     return sim_hash(task->weights, (size_t)sim->layout->weight_count * sizeof(float));
 }
 
+static uint64_t block_hash(const struct sim *sim, const float *weights, size_t block)
+{
+    const struct range *range = &sim->layout->blocks[block].range;
+    return sim_hash(weights + range->begin, (size_t)(range->end - range->begin) * sizeof(float));
+}
+
+/* Blocks that a round's tasks were told of stay as they were. */
+static void check_round(struct sim *sim, const struct sim_compute *compute)
+{
+    for (size_t i = 0; i < sim->layout->block_count; i++)
+        if (compute->is_here[i] &&
+            compute->block_hash[i] != block_hash(sim, compute->round_weights, i))
+            sim_violate(sim, "block %zu changed under the tasks of round %llu", i,
+                        (unsigned long long)compute->round);
+}
+
+static bool has_weights(const struct sim *sim, const struct sim_compute *compute,
+                        const struct lane_task *task)
+{
+    for (size_t i = 0; task->round != 0 && i < sim->layout->block_count; i++)
+        if (!compute->is_here[i])
+            return false;
+    return true;
+}
+
 static void begin_next(struct sim *sim, size_t worker)
 {
     struct sim_compute *compute = sim->parties[worker].compute;
     uint64_t lane_us = sim_process_of(sim, worker)->lane_us;
-    if (compute->is_busy || compute->count == 0)
+    if (compute->is_busy || compute->count == 0 ||
+        !has_weights(sim, compute, &compute->tasks[0].task))
         return;
+    if (compute->tasks[0].task.round != 0)
+        check_round(sim, compute);
     uint64_t whole_us = lane_us / 2 + sim_chance(sim, lane_us);
     compute->is_busy = true;
     compute->is_called_off = false;
@@ -227,6 +256,12 @@ void sim_compute_work(struct sim *sim, size_t worker)
         give_leaf(sim, worker, &work.task, block, NULL);
 }
 
+/* As a thread that was called off goes on to the end of its layer first. */
+static uint64_t answer_us(struct sim *sim, size_t worker, const struct lane_task *task)
+{
+    return task->round == 0 ? 1000 : sim_process_of(sim, worker)->lane_us;
+}
+
 /* Forgets what has not begun, and a round in work; the answers come later, as from threads. */
 static void drop_lanes(struct sim *sim, size_t worker)
 {
@@ -237,7 +272,8 @@ static void drop_lanes(struct sim *sim, size_t worker)
     for (size_t i = kept; i < compute->count; i++) {
         struct message dropped = {.kind = MSG_LANE_DROPPED, .task = compute->tasks[i].task};
         struct sim_event event = {.kind = EVENT_LOCAL,
-                                  .at_us = sim->now_us + 1 + sim_chance(sim, 1000),
+                                  .at_us = sim->now_us + 1 +
+                                           sim_chance(sim, answer_us(sim, worker, &dropped.task)),
                                   .to = worker,
                                   .from = {PARTY_COMPUTE, 0},
                                   .header = malloc(sizeof(dropped))};
@@ -248,6 +284,32 @@ static void drop_lanes(struct sim *sim, size_t worker)
     compute->count = kept;
 }
 
+/* An answer that comes later is on its way to the worker. */
+void sim_compute_answer(struct sim *sim, size_t worker, const struct message *msg)
+{
+    const struct sim_compute *compute = sim->parties[worker].compute;
+    if (sim_is_alive(sim, worker) && compute != NULL && msg->kind == MSG_LANE_DROPPED &&
+        msg->task.round != 0 && msg->task.round == compute->round)
+        check_round(sim, compute);
+}
+
+static void begin_round(struct sim_compute *compute, const struct lane_task *task)
+{
+    compute->round = task->round;
+    compute->round_weights = task->weights;
+    memset(compute->is_here, 0, sizeof(compute->is_here));
+}
+
+static void open_block(struct sim *sim, struct sim_compute *compute, const struct message *msg)
+{
+    if (msg->here.round != compute->round || compute->is_here[msg->here.block])
+        sim_violate(sim, "block %u of round %llu came out of turn", msg->here.block,
+                    (unsigned long long)msg->here.round);
+    compute->is_here[msg->here.block] = true;
+    compute->block_hash[msg->here.block] =
+        block_hash(sim, compute->round_weights, msg->here.block);
+}
+
 void sim_compute_take(struct sim *sim, size_t worker, const struct message *msg)
 {
     struct sim_compute *compute = sim->parties[worker].compute;
@@ -255,10 +317,17 @@ void sim_compute_take(struct sim *sim, size_t worker, const struct message *msg)
         drop_lanes(sim, worker);
         return;
     }
+    if (msg->kind == MSG_BLOCK_HERE) {
+        open_block(sim, compute, msg);
+        begin_next(sim, worker);
+        return;
+    }
     if (compute->count == TASKS_MAX) {
         sim_violate(sim, "a worker has given its compute more than %d tasks", TASKS_MAX);
         return;
     }
+    if (msg->task.round > compute->round)
+        begin_round(compute, &msg->task);
     compute->tasks[compute->count++] = (struct sim_task){msg->kind, msg->task};
     begin_next(sim, worker);
 }

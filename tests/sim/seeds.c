@@ -24,12 +24,14 @@ struct seeds seeds_of(const char *test, uint64_t count)
 
 struct sim_spec seed_spec(uint64_t seed, uint32_t servers, uint32_t workers)
 {
-    return (struct sim_spec){.seed = seed,
-                             .settings = sim_settings(servers, workers),
-                             .delay_ms = 1 + (uint32_t)(seed * 7 % 30),
-                             .is_fifo = seed % 2 == 0,
-                             .absent_worker = -1,
-                             .silent_worker = -1};
+    struct sim_spec spec = {.seed = seed,
+                            .settings = sim_settings(servers, workers),
+                            .delay_ms = 1 + (uint32_t)(seed * 7 % 30),
+                            .is_fifo = seed % 2 == 0,
+                            .absent_worker = -1,
+                            .silent_worker = -1};
+    spec.settings.exchange.overlap = seed % 4 != 1;
+    return spec;
 }
 
 bool seed_reference(const struct sim_spec *like, struct sim_history *history_out,

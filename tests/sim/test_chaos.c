@@ -38,6 +38,7 @@ static struct sim_spec chaos_spec(uint64_t seed, const struct settings *settings
     struct sim_spec spec = seed_spec(seed, 2 + (uint32_t)(seed % 2), 2 + (uint32_t)(seed / 2 % 3));
     uint32_t servers = spec.settings.cluster.servers, workers = spec.settings.cluster.workers;
     spec.settings = *settings;
+    spec.settings.exchange.overlap = seed % 4 != 1;
     spec.settings.cluster.servers = servers;
     spec.settings.cluster.workers = workers;
     spec.settings.cluster.shards = 1 + (uint32_t)(seed / 6 % 2);

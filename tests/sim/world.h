@@ -64,6 +64,10 @@ struct sim_compute {
     uint64_t piece_us;
     uint64_t weights_hash; /* when the task began */
     bool is_called_off;    /* the task is broken off where it is looked at next */
+    uint64_t round;        /* the newest of tasks that began before their weights were there */
+    const float *round_weights;
+    bool is_here[SIM_BLOCKS_MAX];       /* of that round */
+    uint64_t block_hash[SIM_BLOCKS_MAX]; /* when it came */
 };
 
 /* What a worker has pushed of a block's step and not had answered. */
@@ -208,6 +212,7 @@ void sim_text(const struct sim *sim, size_t party, char *text, size_t size);
 /* compute.c */
 void sim_compute_take(struct sim *sim, size_t worker, const struct message *msg);
 void sim_compute_work(struct sim *sim, size_t worker);
+void sim_compute_answer(struct sim *sim, size_t worker, const struct message *msg);
 
 /* sim_store.c */
 void sim_store_hear(struct sim *sim, size_t self, struct address from, const struct message *msg);

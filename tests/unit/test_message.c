@@ -160,7 +160,9 @@ static void draw_beat(uint64_t *state, struct beat *beat)
                           .held_bytes = draw_count(state),
                           .rss_bytes = draw_count(state),
                           .peak_rss_bytes = draw_count(state),
-                          .cpu_us = draw_count(state)};
+                          .cpu_us = draw_count(state),
+                          .exchange_us = draw_count(state)};
+    beat->exposed_us = draw_below(state, beat->exchange_us + 1);
     for (size_t i = 0; i < BEAT_STALENESS; i++)
         beat->staleness_count[i] = draw_count(state);
     if (draw_below(state, 2) == 0)

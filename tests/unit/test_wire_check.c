@@ -194,6 +194,8 @@ static void test_wire_check_refuses_results_out_of_range(void)
     REFUSES(msg, welcome.rank, WORKERS_MAX);
     msg = (struct message){.kind = MSG_BEAT};
     REFUSES(msg, beat.cpu_us, UINT64_MAX);
+    REFUSES(msg, beat.exchange_us, UINT64_MAX);
+    REFUSES(msg, beat.exposed_us, 1); /* more than all of it */
     REFUSES(msg, beat.bytes_in, UINT64_MAX);
     REFUSES(msg, beat.sent_ms, UINT64_MAX);
     REFUSES(msg, beat.version_sum, UINT64_MAX);

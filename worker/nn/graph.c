@@ -179,14 +179,29 @@ static struct op_call make_call(const struct pass *pass, const struct graph_node
     return call;
 }
 
-static void forward(const struct pass *pass)
+static bool wait_for_weights(const struct pass *pass, const struct graph_node *node)
+{
+    const struct graph_batch *batch = pass->batch;
+    for (size_t t = 0; batch->wait != NULL && t < node->plan.tensor_count; t++)
+        if (!batch->wait(batch->wait_ctx, node->tensor_begin + t))
+            return false;
+    return true;
+}
+
+/* False when the weights were not waited for to the end. */
+static bool forward(const struct pass *pass)
 {
     const struct graph *graph = pass->run->graph;
     assert(pass->batch->count <= pass->run->batch_max);
     for (size_t i = 0; i < graph->node_count; i++) {
+        if (!wait_for_weights(pass, &graph->nodes[i]))
+            return false;
+        if (pass->batch->count == 0)
+            continue;
         struct op_call call = make_call(pass, &graph->nodes[i]);
         graph->nodes[i].kernel->forward(&call);
     }
+    return true;
 }
 
 static struct loss_batch loss_batch_of(const struct pass *pass)
@@ -246,23 +261,25 @@ static void backward_node(const struct pass *pass, const struct graph_node *node
             backward_input(pass, node, &call, k);
 }
 
-void graph_train(struct graph_run *run, const struct graph_batch *batch, const real *weights,
+bool graph_train(struct graph_run *run, const struct graph_batch *batch, const real *weights,
                  real *grad, graph_tensor_done done, void *ctx, struct loss_result *result_out)
 {
     const struct graph *graph = run->graph;
     struct pass pass = {run, batch, weights, grad, true};
     *result_out = (struct loss_result){0};
+    if (!forward(&pass))
+        return false;
     if (batch->count == 0) {
         kernel_zero(grad, graph_weight_count(graph));
         for (size_t i = graph->node_count; i > 0; i--)
             tell_done(&graph->nodes[i - 1], done, ctx);
-        return;
+        return true;
     }
-    forward(&pass);
     apply_loss(&pass, result_out);
     for (size_t i = graph->node_count; i > 0; i--)
         if (graph->nodes[i - 1].has_gradient)
             backward_node(&pass, &graph->nodes[i - 1], done, ctx);
+    return true;
 }
 
 void graph_eval(struct graph_run *run, const struct graph_batch *batch, const real *weights,
@@ -272,7 +289,7 @@ void graph_eval(struct graph_run *run, const struct graph_batch *batch, const re
     *result_out = (struct loss_result){0};
     if (batch->count == 0)
         return;
-    forward(&pass);
+    (void)forward(&pass);
     apply_loss(&pass, result_out);
 }
 
@@ -283,7 +300,7 @@ void graph_predict(struct graph_run *run, const real *inputs, size_t count, cons
     struct pass pass = {run, &batch, weights, NULL, false};
     if (count == 0)
         return;
-    forward(&pass);
+    (void)forward(&pass);
     struct loss_batch loss = loss_batch_of(&pass);
     loss_predict(&loss, outputs);
 }

@@ -15,6 +15,7 @@
  * Thread:   a run is used by one thread at a time, which one does not matter.
  * Surprise: `real` is float; tests compile this folder again with it as double (real.h).
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "common/err.h"
@@ -34,11 +35,17 @@ struct graph_input {
     uint32_t class_count; /* 0: regression */
 };
 
+/* Called before a tensor's weights are read for the first time, the first layer's first; returns
+ * when they may be, or false to give up. */
+typedef bool (*graph_tensor_wait)(void *ctx, size_t tensor_idx);
+
 struct graph_batch {
     const real *inputs;   /* [count][input elements] */
     const real *labels;   /* [count][label_count]; a class is its index */
     size_t count;         /* 0..batch_max */
     struct draw_key draw; /* seed, step, lane; `where` is set per operator (dropout) */
+    graph_tensor_wait wait; /* NULL: all weights are there */
+    void *wait_ctx;
 };
 
 struct loss_result {
@@ -77,8 +84,10 @@ size_t graph_run_bytes(const struct graph_run *run);
 typedef void (*graph_tensor_done)(void *ctx, size_t tensor_idx);
 
 /* Loss and gradient of one batch.  weights, grad: [weight_count]; grad is overwritten with the sum
- * over samples (count 0: zeros).  done may be NULL.  Everything is borrowed for the call. */
-void graph_train(struct graph_run *run, const struct graph_batch *batch, const real *weights,
+ * over samples (count 0: zeros).  done may be NULL.  Everything is borrowed for the call.  False
+ * when batch->wait gave up; then nothing was done, grad and the result mean nothing.  An empty batch
+ * waits for all weights too: whoever is done has seen them there. */
+bool graph_train(struct graph_run *run, const struct graph_batch *batch, const real *weights,
                  real *grad, graph_tensor_done done, void *ctx, struct loss_result *result_out);
 
 /* Loss of one batch without dropout; batch->draw is not read. */
