@@ -383,6 +383,20 @@ static void test_coordinator_fails_when_a_lane_never_comes(void)
     check_given_up(&bench, "waited 4 s (cluster.answer_s) for lane 1 of worker 0");
 }
 
+/* Nobody knows how long a round of three steps takes. */
+static void test_coordinator_is_patient_for_each_step_of_the_first_round(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    bench.settings.exchange.consistency = CONSISTENCY_LOCAL;
+    bench.settings.exchange.local_steps = 3;
+    join_all(&bench);
+    pass_ms(&bench, 11900);
+    CU_ASSERT_PTR_NULL(was_said(&bench, shard, MSG_CHECKPOINT_ASK));
+    pass_ms(&bench, 200);
+    check_given_up(&bench, "waited 12 s (cluster.answer_s) for lane 0 of worker 0");
+}
+
 static void test_coordinator_names_the_shard_that_is_behind_all_lanes(void)
 {
     struct bench bench;
@@ -799,6 +813,7 @@ static void test_coordinator_stops_with_a_checkpoint_ahead(void)
     X(test_coordinator_counts_a_step_that_is_left_out)                              \
     X(test_coordinator_takes_a_lane_of_any_worker)                          \
     X(test_coordinator_fails_when_a_lane_never_comes)                               \
+    X(test_coordinator_is_patient_for_each_step_of_the_first_round)                 \
     X(test_coordinator_names_the_shard_that_is_behind_all_lanes)                    \
     X(test_coordinator_says_what_is_missing_at_the_end)                             \
     X(test_coordinator_counts_a_lane_once_however_often_it_comes)                   \

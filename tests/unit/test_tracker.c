@@ -102,6 +102,31 @@ static void test_tracker_begins_an_epoch_with_a_mean_of_its_own(void)
     tracker_destroy(bench.tracker);
 }
 
+/* Rounds of two steps, epochs of three: the first epoch ends in the second round. */
+static void test_tracker_counts_rounds_and_true_epochs(void)
+{
+    struct bench bench;
+    struct metric_row row;
+    open_bench(&bench, 3, 0);
+    bench.settings.exchange.consistency = CONSISTENCY_LOCAL;
+    bench.settings.exchange.local_steps = 2;
+    train(&bench, 0, 6.0);
+    train(&bench, 1, 4.0);
+    CU_ASSERT_EQUAL(tracked(&bench).train_loss, 5.0);
+    train(&bench, 2, 1.0);
+    CU_ASSERT_EQUAL(tracked(&bench).train_loss, 1.0);
+    CU_ASSERT_EQUAL(tracked(&bench).step, 3);
+    CU_ASSERT_DOUBLE_EQUAL(tracked(&bench).epoch, 2.0, 1e-12);
+    CU_ASSERT_DOUBLE_EQUAL(tracked(&bench).epoch_count, 2.0, 1e-12);
+    for (uint64_t round = 1; round <= 3; round++) { /* log.every is two steps */
+        CU_ASSERT_FATAL(tracker_next_row(bench.tracker, &row));
+        CU_ASSERT_EQUAL(row.step, round);
+        CU_ASSERT_DOUBLE_EQUAL(row.epoch, (double)round * 2.0 / 3.0, 1e-12);
+        CU_ASSERT_DOUBLE_EQUAL(row.rate, (double)round * 0.2, 1e-12); /* of its last step */
+    }
+    tracker_destroy(bench.tracker);
+}
+
 static void test_tracker_knows_the_last_evaluation(void)
 {
     struct bench bench;
@@ -367,6 +392,7 @@ static void test_tracker_measures_the_last_seconds(void)
     X(test_tracker_ignores_steps_of_long_ago)                 \
     X(test_tracker_waits_for_a_worker_that_reports_late)      \
     X(test_tracker_begins_an_epoch_with_a_mean_of_its_own)    \
+    X(test_tracker_counts_rounds_and_true_epochs)             \
     X(test_tracker_knows_the_last_evaluation)                 \
     X(test_tracker_passes_over_a_step_whose_report_is_lost)   \
     X(test_tracker_begins_an_epoch_though_its_last_step_is_lost) \
