@@ -5,9 +5,6 @@
 #include "common/optimizer.h"
 #include "common/schedule.h"
 
-/* An optimizer does not write where it reads: a piece at a time goes through the cache. */
-enum { PIECE = 4096 };
-
 struct inner {
     const struct settings *settings;
     const struct layout *layout;
@@ -17,7 +14,6 @@ struct inner {
     float *weights;     /* after them; means nothing before the first */
     size_t state_count;
     float *state[OPTIMIZER_STATES_MAX];
-    float piece[PIECE];
 };
 
 int inner_create(const struct settings *settings, const struct layout *layout, uint64_t job_steps,
@@ -68,24 +64,6 @@ const float *inner_weights(const struct inner *inner)
     return inner->taken == 0 ? inner->start : inner->weights;
 }
 
-/* One tensor, [begin, end) of the flat vector, in pieces; change has what all of them share. */
-static void step_tensor(struct inner *inner, const float *grad, struct range range,
-                        struct update change)
-{
-    const float *from = inner_weights(inner);
-    change.weights_out = inner->piece;
-    for (uint64_t begin = range.begin; begin < range.end; begin += PIECE) {
-        uint64_t left = range.end - begin;
-        change.count = left < PIECE ? (size_t)left : PIECE;
-        change.weights = from + begin;
-        change.grad = grad + begin;
-        for (size_t i = 0; i < inner->state_count; i++)
-            change.state[i] = inner->state[i] + begin;
-        optimizer_apply(inner->settings, &change);
-        memcpy(inner->weights + begin, inner->piece, change.count * sizeof(float));
-    }
-}
-
 void inner_step(struct inner *inner, uint64_t step, const float *grad, uint64_t sample_count)
 {
     const struct layout *layout = inner->layout;
@@ -97,9 +75,15 @@ void inner_step(struct inner *inner, uint64_t step, const float *grad, uint64_t 
         .rate = (float)schedule_rate(inner->settings, step, inner->job_steps),
     };
     for (size_t i = 0; i < layout->tensor_count; i++) {
+        uint64_t begin = layout->tensor_begin[i];
+        change.weights = inner_weights(inner) + begin;
+        change.weights_out = inner->weights + begin;
+        change.grad = grad + begin;
+        change.count = (size_t)(layout->tensor_begin[i + 1] - begin);
         change.has_decay = layout->tensors[i].has_decay;
-        step_tensor(inner, grad,
-                    (struct range){layout->tensor_begin[i], layout->tensor_begin[i + 1]}, change);
+        for (size_t k = 0; k < inner->state_count; k++)
+            change.state[k] = inner->state[k] + begin;
+        optimizer_apply(inner->settings, &change);
     }
     inner->taken++;
 }

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # slow_link.sh [--smoke] [--json] [METHOD...]: training between machines that are far apart.
 #
-# Two workers, each in a network namespace of its own, reach the server over a link of 100 Mbit/s and
-# 20 ms there and back (tc's tbf for the rate, delay_link for the time, both measured before use),
-# and train MNIST until 98 % of the held-out images are told right. Methods: bsp (f32), bf16, int8,
-# topk, local. For each: seconds and epochs until then, bytes on the links for each sample, and how
-# long a step takes. MNIST's four files are looked for in $TALWEG_MNIST.
+# Two workers, each in a network namespace of its own, reach the server over a link of 100 Mbit/s
+# and 20 ms there and back (tc's tbf for the rate, delay_link for the time, both measured before
+# use), and train MNIST until 98 % of the held-out images are told right. Methods: bsp (f32), bf16,
+# int8, topk, local. For each: seconds and epochs until then, bytes on the links for each sample,
+# and how long a step takes. MNIST's four files are looked for in $TALWEG_MNIST.
 #
 # --smoke: Debian's Fashion-MNIST, a few steps, no figure of any use: does it all work?
 . "$(dirname "$0")/../system/lib.sh"
@@ -137,7 +137,8 @@ END
 result() {
     python3 - "$@" "$target" "$data" << 'END'
 import gzip, json, struct, sys
-method, out, wire, target, data = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), sys.argv[5]
+method, out, wire, target, data = sys.argv[1:]
+wire, target = int(wire), float(target)
 rows = [json.loads(line) for line in open(out + "/metrics.jsonl")]
 summary = json.load(open(out + "/summary.json"))
 with gzip.open(data + "/train-images-idx3-ubyte.gz") as images:
@@ -145,13 +146,14 @@ with gzip.open(data + "/train-images-idx3-ubyte.gz") as images:
 tested = [row for row in rows if row["test_accuracy"] is not None]
 hit = next((row for row in tested if row["test_accuracy"] >= target), None)
 last = tested[-1]
+payload = summary["pushed_bytes"] + summary["pulled_bytes"]
 print(json.dumps({
     "method": method,
     "seconds": round(hit["wall_s"], 1) if hit else 0,
     "epochs": round(hit["epoch"], 2) if hit else 0,
     "accuracy": last["test_accuracy"],
     "bytes_per_sample": round(wire / samples),
-    "payload_bytes_per_sample": round((summary["pushed_bytes"] + summary["pulled_bytes"]) / samples),
+    "payload_bytes_per_sample": round(payload / samples),
     "step_ms": round(last["wall_s"] * 1000 / (last["step"] * summary["round_steps"]), 1)}))
 END
 }
@@ -162,7 +164,8 @@ train_over() {
     sets=("${common[@]}" "${special[@]}")
     mkdir -p "$out/log"
     before=$(wire_bytes)
-    on s "$out/log/c" "$BIN/talweg-coordinator" "$job" --bind="$coordinator" --out="$out" "${sets[@]}"
+    on s "$out/log/c" "$BIN/talweg-coordinator" "$job" --bind="$coordinator" --out="$out" \
+        "${sets[@]}"
     local run=$LAST_PID
     on s "$out/log/p" "$BIN/talweg-ps" "$job" --coordinator="$coordinator" --rank=0 \
         --bind="tcp://$server:0" "${sets[@]}"
