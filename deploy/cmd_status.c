@@ -76,6 +76,9 @@ static void print_counts(const struct document *status, FILE *out)
                 (unsigned long long)skipped);
     if (failed)
         fprintf(out, "%llu checkpoints could not be written\n", (unsigned long long)failed);
+    double hidden = status_real(status, "exchange_hidden", NAN);
+    if (isfinite(hidden))
+        fprintf(out, "exchange hidden behind compute: %.0f %%\n", 100 * hidden);
     size_t count = document_count(staleness);
     for (size_t i = 0; i < count; i++) {
         int64_t answers = 0;
@@ -187,6 +190,14 @@ static int add_transports(struct listing *listing, const struct document *row)
     return listing_add(listing, "%s", text);
 }
 
+static int add_share(struct listing *listing, const struct document *row, const char *key)
+{
+    double share = status_real(row, key, NAN);
+    if (!isfinite(share))
+        return listing_add(listing, "-");
+    return listing_add(listing, "%.0f %%", 100 * share);
+}
+
 static int add_worker(struct listing *listing, const struct document *row)
 {
     int code = add_who(listing, row);
@@ -198,6 +209,8 @@ static int add_worker(struct listing *listing, const struct document *row)
         code = add_transports(listing, row);
     if (code == 0)
         code = add_count(listing, row, "samples_per_s");
+    if (code == 0)
+        code = add_share(listing, row, "exchange_hidden");
     if (code == 0)
         code = add_bytes(listing, row, "rss_bytes");
     if (code == 0)
@@ -264,7 +277,8 @@ static int print_status(const struct document *status, const struct status_optio
         fputs("\033[H\033[2J", stdout);
     print_head(status, stdout);
     int code = print_rows(document_get(status, "workers"),
-                          ">worker host >pid state >lanes >a_lane via >samples/s >memory >heard",
+                          ">worker host >pid state >lanes >a_lane via >samples/s >hidden >memory "
+                          ">heard",
                           add_worker, stdout);
     if (code == 0)
         code = print_rows(document_get(status, "servers"),

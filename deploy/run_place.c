@@ -218,6 +218,7 @@ static int status_of_summary(struct run_place *place, struct document **status_o
         document_put(status, "loss", copy_real(summary, "train_loss")) ||
         document_put(status, "test_accuracy", copy_real(summary, "test_accuracy")) ||
         document_put(status, "samples_per_s", copy_real(summary, "samples_per_s")) ||
+        document_put(status, "exchange_hidden", copy_real(summary, "exchange_hidden")) ||
         document_put(status, "error", document_text(status_text(summary, "error", ""))) ||
         document_put(status, "digest", document_text(status_text(summary, "digest", ""))) ||
         document_put(status, "coordinator", coordinator_of(place->run)) ||

@@ -1,6 +1,8 @@
 /* talweg-coordinator - knows who is there, deals lanes and blocks, keeps checkpoints, metrics. */
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "common/clock.h"
@@ -83,6 +85,23 @@ static void add_members(const struct members *members, struct summary *summary, 
     }
 }
 
+/* Of each rank, [*count_out]; NULL when there are none, or no memory, and then it is left out. */
+static double *hidden_of_workers(const struct members *members, size_t *count_out)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < members->count; i++)
+        if (members->items[i].who.party == PARTY_WORKER && members->items[i].rank >= count)
+            count = members->items[i].rank + 1;
+    double *hidden = count == 0 ? NULL : calloc(count, sizeof(*hidden));
+    for (size_t rank = 0; hidden != NULL && rank < count; rank++)
+        hidden[rank] = NAN;
+    for (size_t i = 0; hidden != NULL && i < members->count; i++)
+        if (members->items[i].who.party == PARTY_WORKER)
+            hidden[members->items[i].rank] = members_hidden(members, &members->items[i]);
+    *count_out = hidden == NULL ? 0 : count;
+    return hidden;
+}
+
 /* Into summary.json, and the curve drawn when is_whole. */
 static int save_summary(const struct office *office, bool is_whole, struct err_msg *why)
 {
@@ -113,14 +132,19 @@ static int save_summary(const struct office *office, bool is_whole, struct err_m
     };
     run_text(office->run, summary.run_id);
     char kernels[KERNELS_TEXT_BYTES] = "";
-    add_members(coordinator_members(office->coordinator), &summary, kernels);
+    const struct members *members = coordinator_members(office->coordinator);
+    add_members(members, &summary, kernels);
     summary.blas_core = kernels;
-    if (!is_whole)
-        return report_save(office->report, &summary, why);
-    if (summary.digest != NULL)
+    summary.exchange_hidden = members_hidden(members, NULL);
+    double *hidden = hidden_of_workers(members, &summary.worker_hidden_count);
+    summary.worker_hidden = hidden;
+    if (is_whole && summary.digest != NULL)
         log_event(LOG_INFO, "result", "train_loss=%.4f test_loss=%.4f test_accuracy=%.4f digest=%s",
                   summary.train_loss, summary.test_loss, summary.test_accuracy, summary.digest);
-    return report_finish(office->report, &summary, why);
+    int err = is_whole ? report_finish(office->report, &summary, why)
+                       : report_save(office->report, &summary, why);
+    free(hidden);
+    return err;
 }
 
 /* On a full disk there may be room for it later: it is saved again. */

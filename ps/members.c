@@ -1,6 +1,7 @@
 #include "ps/members.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -238,6 +239,19 @@ void member_forget_lanes(struct member *member)
 {
     member->lanes = member->arrivals = (struct deadline){0};
     member->lane_ms = member->late_ms = member->behind_ms = 0.0;
+}
+
+double members_hidden(const struct members *members, const struct member *worker)
+{
+    double exchange_us = 0, exposed_us = 0;
+    for (size_t i = 0; i < members->count; i++) {
+        const struct member *member = &members->items[i];
+        if (member->who.party != PARTY_WORKER || (worker != NULL && member != worker))
+            continue;
+        exchange_us += (double)member->beat.exchange_us;
+        exposed_us += (double)member->beat.exposed_us;
+    }
+    return exchange_us > 0 ? 1 - exposed_us / exchange_us : NAN;
 }
 
 double member_rate(const struct member *member, uint64_t newest, uint64_t earlier)

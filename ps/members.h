@@ -116,6 +116,10 @@ void member_close_step(struct member *member, uint64_t step);
 
 void member_forget_lanes(struct member *member);
 
+/* How much of a worker's exchange was hidden behind its compute, 0..1, and of all workers' (NULL);
+ * NaN when there was none. */
+double members_hidden(const struct members *members, const struct member *worker);
+
 /* (newest - earlier) of a counter a second; 0 before two beats. */
 double member_rate(const struct member *member, uint64_t newest, uint64_t earlier);
 

@@ -221,6 +221,18 @@ static struct document *peak_document(const struct summary *summary)
     return object;
 }
 
+static struct document *hidden_document(const struct summary *summary)
+{
+    struct document *array = document_array();
+    int err = array == NULL ? ERR_NOMEM : 0;
+    for (size_t i = 0; i < summary->worker_hidden_count && err == 0; i++)
+        err = document_append(array, document_real(summary->worker_hidden[i]));
+    if (err == 0)
+        return array;
+    document_destroy(array);
+    return NULL;
+}
+
 /* One member of summary.json; value is consumed. */
 struct member {
     const char *key;
@@ -246,6 +258,8 @@ static struct document *summary_document(const struct summary *s, const char *pl
         {"cpu_s", document_real(s->cpu_s)},
         {"pushed_bytes", count_document(s->pushed_bytes)},
         {"pulled_bytes", count_document(s->pulled_bytes)},
+        {"exchange_hidden", document_real(s->exchange_hidden)},
+        {"worker_exchange_hidden", hidden_document(s)},
         {"peak_rss_bytes", peak_document(s)},
         {"servers", count_document(s->servers)},
         {"workers", count_document(s->workers)},

@@ -37,6 +37,9 @@ struct summary {
     double train_loss, test_loss, test_accuracy;
     double samples_per_s, wall_s, cpu_s;
     uint64_t pushed_bytes, pulled_bytes;
+    double exchange_hidden; /* share of the exchange's time behind compute, 0..1, of all workers */
+    const double *worker_hidden; /* [worker_hidden_count]: of each rank, NaN for one not there */
+    size_t worker_hidden_count;
     struct {
         uint64_t coordinator, server, worker; /* the largest of each role */
     } peak_rss_bytes;

@@ -141,6 +141,7 @@ static struct row worker_row(const struct coordinator *coordinator, const struct
     put_real(&row, "samples_per_s", member_rate(member, new->sample_count, old->sample_count));
     put_real(&row, "pushed_bytes_per_s", member_rate(member, new->bytes_out, old->bytes_out));
     put_real(&row, "pulled_bytes_per_s", member_rate(member, new->bytes_in, old->bytes_in));
+    put_real(&row, "exchange_hidden", members_hidden(coordinator_members(coordinator), member));
     put_whole(&row, "rss_bytes", new->rss_bytes);
     put_whole(&row, "last_heard_ms", silence_ms(member, now_ms));
     put_links(&row, coordinator_view(coordinator), member);
@@ -327,6 +328,7 @@ struct document *status_document(const struct coordinator *coordinator,
         put_text(&row, "note", process->note);
     put_progress(&row, &progress, rounds_steps(process->settings));
     put_health(&row, &progress, process->settings);
+    put_real(&row, "exchange_hidden", members_hidden(coordinator_members(coordinator), NULL));
     put_waiting(&row, coordinator, process->settings);
     put_whole(&self, "pid", process->pid);
     put_text(&self, "host", process->host);

@@ -5,13 +5,15 @@
 # keys FILE: exits 0 when the status has the promised members.
 keys() {
     json "$1" '[key for objects, keys in (
-        ([d], "phase step steps epoch loss samples_per_s coordinator servers workers"),
+        ([d], "phase step steps epoch loss samples_per_s coordinator servers workers "
+            "exchange_hidden"),
         ([d] if d["phase"] == "training" else [],
             "view era replicas protected skipped_steps failed_checkpoints"),
         ([d["coordinator"]], "pid host"),
         (d["servers"], "rank pid host state shards blocks primary_blocks backup_blocks "
             "filling_blocks bytes pushes_per_s bytes_in_per_s bytes_out_per_s"),
-        (d["workers"], "rank pid host state lagging lanes lane_ms samples_per_s last_heard_ms links"))
+        (d["workers"], "rank pid host state lagging lanes lane_ms samples_per_s last_heard_ms "
+            "links exchange_hidden"))
         for object in objects for key in keys.split() if key not in object]'
 }
 
@@ -38,6 +40,8 @@ equal "keys that are missing" "$(keys "$SCRATCH/status.json")" '[]'
 equal "servers" "$(json "$SCRATCH/status.json" 'sorted(s["rank"] for s in d["servers"])')" '[0, 1]'
 equal "workers" "$(json "$SCRATCH/status.json" 'sorted(w["rank"] for w in d["workers"])')" \
     '[0, 1, 2]'
+check "a share of the exchange is hidden" test "$(json "$SCRATCH/status.json" \
+    'all(0 <= x["exchange_hidden"] <= 1 for x in [d] + d["workers"])')" = true
 equal "lanes, all dealt" "$(json "$SCRATCH/status.json" 'sum(w["lanes"] for w in d["workers"])')" 8
 check "the pids are of living processes" kill -0 $(json "$SCRATCH/status.json" \
     '" ".join(str(p["pid"]) for p in d["servers"] + d["workers"] + [d["coordinator"]])')
@@ -48,6 +52,7 @@ contains "the table has workers" "$SCRATCH/out" 'worker +host +pid +state +lanes
 equal "payloads lie in shared memory" "$(json "$SCRATCH/status.json" \
     'sorted({l["transport"] for w in d["workers"] for l in w["links"]})')" '["shm"]'
 contains "the table says so" "$SCRATCH/out" 'ms +shm '
+contains "what is hidden" "$SCRATCH/out" 'exchange hidden behind compute: [0-9]+ %'
 contains "the table has servers" "$SCRATCH/out" 'server +host +pid +state +shards +blocks +copies'
 (cd "$SCRATCH/run" && "$TALWEG" status > "$SCRATCH/out")
 equal "this folder is the default: ends with" $? 0

@@ -467,6 +467,122 @@ static void test_compute_answers_each_task_that_it_drops(void)
     close_bench(&bench);
 }
 
+static void open_blocks(struct bench *bench, uint64_t round, size_t begin, size_t end)
+{
+    for (size_t i = begin; i < end; i++) {
+        struct message here = {.kind = MSG_BLOCK_HERE};
+        here.here.round = round;
+        here.here.block = (uint32_t)i;
+        CU_ASSERT_EQUAL(compute_submit(bench->compute, &here), 0);
+    }
+}
+
+static void submit_round(struct bench *bench, uint64_t round, const float *weights)
+{
+    for (uint32_t lane = 0; lane < bench->settings->job.lanes; lane++) {
+        struct message task = {.kind = MSG_TRAIN_LANE};
+        task.task = (struct lane_task){3, lane, weights, round};
+        CU_ASSERT_EQUAL(compute_submit(bench->compute, &task), 0);
+    }
+}
+
+static bool is_quiet(struct bench *bench, int ms)
+{
+    struct message result;
+    struct pollfd ready = {.fd = compute_fd(bench->compute), .events = POLLIN};
+    return poll(&ready, 1, ms) == 0 && !compute_next(bench->compute, &result);
+}
+
+/* Each block is written just before the compute is told of it, as the exchange does. */
+static void test_compute_reads_each_block_only_when_it_is_there(void)
+{
+    struct bench plain, early;
+    size_t leaves;
+    open_bench(&plain, "worker.threads=2");
+    open_bench(&early, "worker.threads=2");
+    const struct layout *layout = early.layout;
+    size_t count = (size_t)layout->weight_count;
+    float *weights = calloc(count, sizeof(*weights));
+    float *a = calloc(count * plain.settings->job.lanes, sizeof(*a));
+    float *b = calloc(count * plain.settings->job.lanes, sizeof(*b));
+    submit_all(&plain, MSG_TRAIN_LANE);
+    struct lane_result expected = collect(&plain, a, &leaves);
+    for (uint64_t round = 1; round <= 5; round++) {
+        for (size_t i = 0; i < count; i++)
+            weights[i] = NAN;
+        submit_round(&early, round, weights);
+        for (size_t i = layout->block_count; i-- > 0;) {
+            const struct range *range = &layout->blocks[i].range;
+            memcpy(weights + range->begin, early.weights + range->begin,
+                   (size_t)(range->end - range->begin) * sizeof(float));
+            if (i == 0)
+                CU_ASSERT(is_quiet(&early, 20));
+            open_blocks(&early, round, i, i + 1);
+        }
+        struct lane_result found = collect(&early, b, &leaves);
+        check_equal(&found, &expected);
+        CU_ASSERT_EQUAL(memcmp(a, b, count * plain.settings->job.lanes * sizeof(*a)), 0);
+    }
+    free(weights);
+    free(a);
+    free(b);
+    close_bench(&plain);
+    close_bench(&early);
+}
+
+static void test_compute_tells_how_long_a_lane_waited_for_weights(void)
+{
+    struct bench bench;
+    struct message result;
+    open_bench(&bench, "worker.threads=1");
+    struct message task = {.kind = MSG_TRAIN_LANE};
+    task.task = (struct lane_task){3, 1, bench.weights, 1};
+    CU_ASSERT_EQUAL(compute_submit(bench.compute, &task), 0);
+    CU_ASSERT(is_quiet(&bench, 60));
+    open_blocks(&bench, 1, 0, bench.layout->block_count);
+    do {
+        result = wait_result(&bench);
+        buffer_unref(result.payload);
+    } while (result.kind == MSG_LEAF);
+    CU_ASSERT_EQUAL(result.kind, MSG_LANE_DONE);
+    CU_ASSERT(result.lane.wait_us >= 30000); /* it may have begun late */
+    close_bench(&bench);
+}
+
+/* All threads wait for weights of round 1; a lane of the step before has to be computed. */
+static void test_compute_calls_off_lanes_that_wait_and_goes_on(void)
+{
+    struct bench bench;
+    struct message drop = {.kind = MSG_DROP_LANES}, task = {.kind = MSG_TRAIN_LANE};
+    open_bench(&bench, "worker.threads=2");
+    uint32_t lanes = bench.settings->job.lanes, dropped_count = 0, done_count = 0;
+    for (uint64_t round = 1; round < 20; round++) {
+        submit_round(&bench, round, bench.weights);
+        open_blocks(&bench, round, 0, bench.layout->block_count - 1);
+        drop.here.round = round;
+        CU_ASSERT_EQUAL(compute_submit(bench.compute, &drop), 0);
+        task.task = (struct lane_task){2, 0, bench.weights, 0};
+        CU_ASSERT_EQUAL(compute_submit(bench.compute, &task), 0);
+        for (dropped_count = done_count = 0; dropped_count < lanes || done_count < 1;) {
+            struct message result = wait_result(&bench);
+            buffer_unref(result.payload);
+            dropped_count += result.kind == MSG_LANE_DROPPED && result.task.round == round;
+            done_count += result.kind == MSG_LANE_DONE && result.lane.step == 2;
+            if (result.kind == MSG_LEAF)
+                CU_ASSERT_EQUAL(result.key.step, 2);
+        }
+    }
+    submit_round(&bench, 20, bench.weights);
+    open_blocks(&bench, 20, 0, bench.layout->block_count);
+    do {
+        struct message result = wait_result(&bench);
+        buffer_unref(result.payload);
+        done_count += result.kind == MSG_LANE_DONE;
+    } while (done_count < 1 + lanes);
+    submit_round(&bench, 21, bench.weights);
+    close_bench(&bench); /* while lanes wait */
+}
+
 #define TESTS(X)                                                  \
     X(test_compute_gives_the_same_bits_on_any_number_of_threads)  \
     X(test_compute_reports_the_loss_of_the_samples_of_its_lanes)  \
@@ -479,6 +595,9 @@ static void test_compute_answers_each_task_that_it_drops(void)
     X(test_compute_makes_a_round_of_one_step_the_gradient_of_that_step) \
     X(test_compute_gives_one_void_for_a_round_that_ends_in_no_number) \
     X(test_compute_breaks_rounds_off_when_tasks_are_dropped_and_at_the_end) \
+    X(test_compute_reads_each_block_only_when_it_is_there)        \
+    X(test_compute_tells_how_long_a_lane_waited_for_weights)      \
+    X(test_compute_calls_off_lanes_that_wait_and_goes_on)         \
     X(test_compute_ends_with_work_left_over)
 
 UNIT_MAIN("compute", TESTS)

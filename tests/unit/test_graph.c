@@ -410,6 +410,62 @@ static void test_graph_tells_tensors_done_last_layer_first(void)
     close_fixture(&f);
 }
 
+/* graph_tensor_wait: weights that are no numbers until they are waited for, then those of f. */
+struct late_weights {
+    struct fixture *f;
+    real *weights;
+    size_t count, give_up_at;
+};
+
+static bool bring_tensor(void *ctx, size_t tensor_idx)
+{
+    struct late_weights *late = ctx;
+    CU_ASSERT_EQUAL(tensor_idx, late->count); /* in order, each once */
+    if (late->count == late->give_up_at)
+        return false;
+    size_t begin = 0;
+    for (size_t i = 0; i < tensor_idx; i++)
+        begin += (size_t)tensor_element_count(graph_tensor(late->f->graph, i));
+    size_t count = (size_t)tensor_element_count(graph_tensor(late->f->graph, tensor_idx));
+    memcpy(late->weights + begin, late->f->weights + begin, count * sizeof(real));
+    late->count++;
+    return true;
+}
+
+static void test_graph_reads_no_weights_before_it_has_waited_for_them(void)
+{
+    struct fixture f;
+    struct loss_result result, expected;
+    open_fixture(&f);
+    struct graph_run *run = make_run(f.graph, BATCH);
+    size_t tensor_count = graph_tensor_count(f.graph);
+    real *weights = calloc(f.weight_count, sizeof(*weights));
+    real *grad = calloc(f.weight_count, sizeof(*grad));
+    CU_ASSERT(graph_train(run, &f.batch, f.weights, f.grad, NULL, NULL, &expected));
+    for (size_t give_up_at = 0; give_up_at <= tensor_count; give_up_at++) {
+        struct late_weights late = {&f, weights, 0, give_up_at};
+        struct done_order order = {0};
+        f.batch.wait = bring_tensor;
+        f.batch.wait_ctx = &late;
+        for (size_t i = 0; i < f.weight_count; i++)
+            weights[i] = (real)NAN;
+        bool is_done = graph_train(run, &f.batch, weights, grad, note_done, &order, &result);
+        CU_ASSERT_EQUAL(is_done, give_up_at == tensor_count);
+        CU_ASSERT_EQUAL(late.count, give_up_at);
+        CU_ASSERT_EQUAL(order.count, is_done ? tensor_count : 0);
+    }
+    CU_ASSERT_EQUAL(memcmp(grad, f.grad, f.weight_count * sizeof(*grad)), 0);
+    CU_ASSERT_EQUAL(result.loss_sum, expected.loss_sum);
+    struct late_weights late = {&f, weights, 0, tensor_count - 1};
+    struct graph_batch empty = {.wait = bring_tensor, .wait_ctx = &late};
+    CU_ASSERT(!graph_train(run, &empty, weights, grad, NULL, NULL, &result)); /* it waits too */
+    CU_ASSERT_EQUAL(late.count, tensor_count - 1);
+    free(weights);
+    free(grad);
+    graph_run_destroy(run);
+    close_fixture(&f);
+}
+
 static void test_graph_gives_zero_gradient_for_empty_batch(void)
 {
     struct fixture f;
@@ -463,6 +519,7 @@ static void test_graph_run_shares_memory_between_layers(void)
     X(test_graph_eval_is_deterministic_and_without_dropout) \
     X(test_graph_predicts_the_probabilities_that_eval_counts) \
     X(test_graph_tells_tensors_done_last_layer_first) \
+    X(test_graph_reads_no_weights_before_it_has_waited_for_them)   \
     X(test_graph_gives_zero_gradient_for_empty_batch) \
     X(test_graph_run_shares_memory_between_layers)
 

@@ -199,6 +199,7 @@ static void test_report_leaves_no_half_row_on_a_full_disk(void)
 
 static struct summary some_summary(void)
 {
+    static const double hidden[2] = {0.5, NAN};
     return (struct summary){.run_id = "0123456789abcdef0123456789abcdef",
                             .job = "a_job",
                             .phase = "finished",
@@ -208,6 +209,9 @@ static struct summary some_summary(void)
                             .test_loss = NAN,
                             .test_accuracy = NAN,
                             .pushed_bytes = (uint64_t)1 << 40,
+                            .exchange_hidden = 0.75,
+                            .worker_hidden = hidden,
+                            .worker_hidden_count = 2,
                             .peak_rss_bytes = {1, 2, 3},
                             .digest = "abc"};
 }
@@ -219,7 +223,7 @@ static void test_report_summary_has_the_keys_that_tools_read(void)
         "test_accuracy",  "samples_per_s", "wall_s", "cpu_s",   "pushed_bytes", "pulled_bytes",
         "peak_rss_bytes", "blas_core",     "digest", "servers", "workers",      "lanes",
         "checkpoint",     "phase",         "error",  "plot",
-        "note",           "round_steps"};
+        "note",           "round_steps",   "exchange_hidden", "worker_exchange_hidden"};
     char dir[PATH_MAX];
     struct document *document;
     int64_t whole;
@@ -233,6 +237,10 @@ static void test_report_summary_has_the_keys_that_tools_read(void)
         CU_ASSERT(document_get(document, keys[i]) != NULL);
     CU_ASSERT(document_get_whole(document, "pushed_bytes", &whole, NULL) == 0);
     CU_ASSERT(whole == (int64_t)1 << 40);
+    double real;
+    CU_ASSERT(document_get_real(document, "exchange_hidden", &real, NULL) == 0 && real == 0.75);
+    const struct document *hidden = document_get(document, "worker_exchange_hidden");
+    CU_ASSERT(document_count(hidden) == 2 && document_is_null(document_at(hidden, 1)));
     const struct document *peak = document_get(document, "peak_rss_bytes");
     CU_ASSERT(document_get_whole(peak, "worker", &whole, NULL) == 0 && whole == 3);
     CU_ASSERT(document_is_null(document_get(document, "test_accuracy")));
