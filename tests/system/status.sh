@@ -40,8 +40,13 @@ equal "keys that are missing" "$(keys "$SCRATCH/status.json")" '[]'
 equal "servers" "$(json "$SCRATCH/status.json" 'sorted(s["rank"] for s in d["servers"])')" '[0, 1]'
 equal "workers" "$(json "$SCRATCH/status.json" 'sorted(w["rank"] for w in d["workers"])')" \
     '[0, 1, 2]'
-check "a share of the exchange is hidden" test "$(json "$SCRATCH/status.json" \
-    'all(0 <= x["exchange_hidden"] <= 1 for x in [d] + d["workers"])')" = true
+is_hidden() {
+    "$TALWEG" status "$SCRATCH/run" --json > "$SCRATCH/status.json" &&
+        [ "$(json "$SCRATCH/status.json" \
+            'all(x["exchange_hidden"] is not None and 0 <= x["exchange_hidden"] <= 1
+                 for x in [d] + d["workers"])')" = true ]
+}
+check "a share of the exchange is hidden" wait_until 10 is_hidden
 equal "lanes, all dealt" "$(json "$SCRATCH/status.json" 'sum(w["lanes"] for w in d["workers"])')" 8
 check "the pids are of living processes" kill -0 $(json "$SCRATCH/status.json" \
     '" ".join(str(p["pid"]) for p in d["servers"] + d["workers"] + [d["coordinator"]])')

@@ -82,6 +82,7 @@ static void open_bench_of(struct bench *bench, enum consistency_kind consistency
     spec.hello.layout = bench->layout;
     spec.hello.train_count = 12;
     spec.hello.test_count = 4;
+    spec.hello.thread_count = 1;
     CU_ASSERT_EQUAL_FATAL(exchange_create(&spec, &bench->exchange), 0);
     hear(bench, (struct address){0}, NULL);
 }
@@ -1128,7 +1129,270 @@ static void test_exchange_exceeds_its_credit_rather_than_wait_in_a_circle(void)
     close_bench(&bench);
 }
 
+static void begin_early(struct bench *bench, uint64_t step_count)
+{
+    open_bench(bench);
+    bench->settings.exchange.overlap = true;
+    bench->settings.job.eval_every = 100;
+    bench->step_count = step_count;
+    send_view(bench);
+    for (uint32_t block = 0; block < BLOCKS; block++)
+        weights(bench, block, 0, 0.5f);
+}
+
+/* Both lanes of a step are computed and pushed; what follows is in the outbox. */
+static void compute_step(struct bench *bench, uint64_t step)
+{
+    for (uint32_t block = BLOCKS; block-- > 0;)
+        for (uint32_t lane = 2; lane < 4; lane++)
+            leaf(bench, step, lane, block, 1.0f);
+    for (uint32_t lane = 2; lane < 4; lane++)
+        lane_done(bench, MSG_LANE_DONE, lane);
+}
+
+static void given_up(struct bench *bench, uint32_t lane, uint64_t round)
+{
+    struct message msg = {.kind = MSG_LANE_DROPPED};
+    msg.task.lane = lane;
+    msg.task.round = round;
+    hear(bench, compute, &msg);
+}
+
+/* The n-th MSG_BLOCK_HERE is of that block and round. */
+static bool is_here(const struct bench *bench, size_t n, uint32_t block, uint64_t round)
+{
+    const struct message *msg = &nth(bench, MSG_BLOCK_HERE, n)->msg;
+    return msg->here.block == block && msg->here.round == round;
+}
+
+static void test_exchange_deals_the_next_step_while_its_weights_come_in(void)
+{
+    struct bench bench;
+    begin_early(&bench, 9);
+    CU_ASSERT_EQUAL(nth(&bench, MSG_TRAIN_LANE, 0)->msg.task.round, 0);
+    for (uint32_t block = BLOCKS; block-- > 0;)
+        for (uint32_t lane = 2; lane < 4; lane++)
+            leaf(&bench, 0, lane, block, 1.0f);
+    lane_done(&bench, MSG_LANE_DONE, 2);
+    weights(&bench, 2, 1, 0.25f); /* before its own lanes are computed */
+    CU_ASSERT_EQUAL(bench.out.count, 0);
+    lane_done(&bench, MSG_LANE_DONE, 3);
+    CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_TRAIN_LANE), 2);
+    const struct lane_task *task = &nth(&bench, MSG_TRAIN_LANE, 0)->msg.task;
+    const float *next = task->weights;
+    CU_ASSERT(task->step == 1 && task->lane == 2 && task->round == 1);
+    CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_BLOCK_HERE), 1);
+    CU_ASSERT(is_here(&bench, 0, 2, 1));
+    weights(&bench, 0, 1, 0.25f);
+    CU_ASSERT_EQUAL_FATAL(bench.out.count, 1);
+    CU_ASSERT(is_here(&bench, 0, 0, 1) && next[0] == 0.25f);
+    weights(&bench, 0, 1, 9.0f); /* twice */
+    CU_ASSERT(bench.out.count == 0 && next[0] == 0.25f);
+    weights(&bench, 1, 1, 0.25f);
+    CU_ASSERT_EQUAL(bench.out.count, 1); /* the lanes are dealt already */
+    CU_ASSERT(is_here(&bench, 0, 1, 1));
+    leaf(&bench, 1, 2, 2, 1.0f);
+    leaf(&bench, 1, 3, 2, 1.0f);
+    CU_ASSERT(is_key(nth(&bench, MSG_PUSH, 0), (struct block_key){1, 2, 2, 4}));
+    close_bench(&bench);
+}
+
+static void test_exchange_deals_nothing_early_where_that_is_not_to_be(void)
+{
+    struct bench bench;
+    begin_early(&bench, 1); /* there is no next step */
+    compute_step(&bench, 0);
+    CU_ASSERT_EQUAL(count(&bench, MSG_TRAIN_LANE), 0);
+    close_bench(&bench);
+    begin_early(&bench, 9);
+    bench.settings.job.eval_every = 1; /* its weights are tried first */
+    compute_step(&bench, 0);
+    CU_ASSERT_EQUAL(count(&bench, MSG_TRAIN_LANE), 0);
+    for (uint32_t block = 0; block < BLOCKS; block++)
+        weights(&bench, block, 1, 0.25f);
+    CU_ASSERT_EQUAL(count(&bench, MSG_EVAL_LANE), 2);
+    CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_TRAIN_LANE), 2);
+    CU_ASSERT_EQUAL(nth(&bench, MSG_TRAIN_LANE, 0)->msg.task.round, 0);
+    close_bench(&bench);
+    begin_early(&bench, 9);
+    bench.settings.exchange.overlap = false;
+    compute_step(&bench, 0);
+    CU_ASSERT_EQUAL(count(&bench, MSG_TRAIN_LANE), 0);
+    close_bench(&bench);
+}
+
+static void test_exchange_calls_early_lanes_off_for_one_of_the_step_in_work(void)
+{
+    struct bench bench;
+    begin_early(&bench, 9);
+    compute_step(&bench, 0);
+    weights(&bench, 0, 1, 0.25f);
+    show(&bench, &(struct picture){.number = 2, .lane_worker = {0, 1, 1, 1}});
+    CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_DROP_LANES), 1);
+    CU_ASSERT_EQUAL(nth(&bench, MSG_DROP_LANES, 0)->msg.here.round, 1);
+    CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_TRAIN_LANE), 1);
+    CU_ASSERT(nth(&bench, MSG_DROP_LANES, 0) < nth(&bench, MSG_TRAIN_LANE, 0));
+    const struct lane_task *task = &nth(&bench, MSG_TRAIN_LANE, 0)->msg.task;
+    CU_ASSERT(task->step == 0 && task->lane == 1 && task->round == 0 && task->weights[0] == 0.5f);
+    weights(&bench, 1, 1, 0.25f);
+    CU_ASSERT_EQUAL(bench.out.count, 0); /* nobody is told */
+    given_up(&bench, 2, 1);
+    lane_done(&bench, MSG_LANE_DONE, 1);
+    CU_ASSERT_EQUAL(count(&bench, MSG_TRAIN_LANE), 0); /* not while one is to be answered */
+    given_up(&bench, 3, 1);
+    CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_TRAIN_LANE), 3);
+    CU_ASSERT_EQUAL(nth(&bench, MSG_TRAIN_LANE, 2)->msg.task.round, 2);
+    CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_BLOCK_HERE), 2);
+    CU_ASSERT(is_here(&bench, 0, 0, 2) && is_here(&bench, 1, 1, 2));
+    close_bench(&bench);
+}
+
+static void test_exchange_calls_early_lanes_off_when_it_loses_one(void)
+{
+    struct bench bench;
+    begin_early(&bench, 9);
+    compute_step(&bench, 0);
+    show(&bench, &(struct picture){.number = 2, .lane_worker = {0, 0, 0, 1}});
+    CU_ASSERT_EQUAL(count(&bench, MSG_DROP_LANES), 1);
+    for (uint32_t block = 0; block < BLOCKS; block++)
+        weights(&bench, block, 1, 0.25f);
+    CU_ASSERT_EQUAL(count(&bench, MSG_TRAIN_LANE), 0);
+    given_up(&bench, 2, 1);
+    given_up(&bench, 3, 1);
+    CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_TRAIN_LANE), 1);
+    CU_ASSERT_EQUAL(nth(&bench, MSG_TRAIN_LANE, 0)->msg.task.lane, 3);
+    close_bench(&bench);
+    begin_early(&bench, 9);
+    compute_step(&bench, 0);
+    show(&bench, &(struct picture){.number = 2, .lane_worker = {0, 0, 1, 1}});
+    CU_ASSERT_EQUAL(bench.out.count, 0); /* the same lanes */
+    close_bench(&bench);
+}
+
+static void test_exchange_writes_no_block_that_an_early_lane_may_read(void)
+{
+    struct bench bench;
+    begin_early(&bench, 9);
+    compute_step(&bench, 0);
+    const float *next = nth(&bench, MSG_TRAIN_LANE, 0)->msg.task.weights;
+    weights(&bench, 0, 1, 0.25f);
+    weights(&bench, 0, 3, 0.75f); /* it is behind */
+    CU_ASSERT_EQUAL(count(&bench, MSG_DROP_LANES), 1);
+    CU_ASSERT_EQUAL(count(&bench, MSG_PULL), 1); /* the others' pushes will be answered */
+    CU_ASSERT_EQUAL(next[0], 0.25f);
+    weights(&bench, 1, 3, 0.75f); /* nobody was told of this one */
+    CU_ASSERT_EQUAL(next[ELEMENTS], 0.75f);
+    weights(&bench, 0, 3, 0.75f);
+    CU_ASSERT_EQUAL(next[0], 0.25f);
+    given_up(&bench, 2, 1);
+    CU_ASSERT_EQUAL(bench.out.count, 0);
+    given_up(&bench, 3, 1);
+    CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_PULL), 1);
+    CU_ASSERT(is_key(nth(&bench, MSG_PULL, 0), (struct block_key){.step = 3, .block = 0}));
+    weights(&bench, 0, 3, 0.75f);
+    CU_ASSERT_EQUAL(next[0], 0.75f);
+    weights(&bench, 2, 3, 0.75f);
+    CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_TRAIN_LANE), 2);
+    CU_ASSERT(nth(&bench, MSG_TRAIN_LANE, 0)->msg.task.step == 3 &&
+              nth(&bench, MSG_TRAIN_LANE, 0)->msg.task.round == 0);
+    close_bench(&bench);
+}
+
+static void test_exchange_gives_early_lanes_up_with_a_new_era(void)
+{
+    struct bench bench;
+    begin_early(&bench, 9);
+    compute_step(&bench, 0);
+    const float *next = nth(&bench, MSG_TRAIN_LANE, 0)->msg.task.weights;
+    weights(&bench, 0, 1, 0.25f);
+    show(&bench, &(struct picture){.number = 2, .era = 1, .lane_worker = {0, 0, 1, 1}});
+    CU_ASSERT_EQUAL(count(&bench, MSG_DROP_LANES), 1);
+    weights(&bench, 0, 0, 0.5f);
+    CU_ASSERT_EQUAL(next[0], 0.25f);
+    weights(&bench, 1, 0, 0.5f);
+    given_up(&bench, 2, 1);
+    given_up(&bench, 3, 1);
+    CU_ASSERT_EQUAL(count(&bench, MSG_PULL), 1);
+    weights(&bench, 2, 0, 0.5f);
+    CU_ASSERT_EQUAL(count(&bench, MSG_TRAIN_LANE), 0);
+    weights(&bench, 0, 0, 0.5f);
+    CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_TRAIN_LANE), 2);
+    CU_ASSERT(nth(&bench, MSG_TRAIN_LANE, 0)->msg.task.step == 0 && next[0] == 0.5f);
+    close_bench(&bench);
+}
+
+/* After the last block the round's tasks are as any others. */
+static void test_exchange_deals_lanes_again_that_were_dropped_after_they_were_early(void)
+{
+    struct bench bench;
+    begin_early(&bench, 9);
+    compute_step(&bench, 0);
+    for (uint32_t block = 0; block < BLOCKS; block++)
+        weights(&bench, block, 1, 0.25f);
+    weights(&bench, 1, 2, 0.25f); /* others were faster */
+    given_up(&bench, 2, 1);
+    CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_TRAIN_LANE), 1);
+    const struct lane_task *task = &nth(&bench, MSG_TRAIN_LANE, 0)->msg.task;
+    CU_ASSERT(task->step == 1 && task->lane == 2 && task->round == 0);
+    close_bench(&bench);
+}
+
+static struct beat beat_of(struct bench *bench)
+{
+    tick(bench, 500);
+    return nth(bench, MSG_BEAT, 0)->msg.beat;
+}
+
+/* A step whose first push is at 0, lanes computed at 10, blocks there at 20, 30 and 40 ms. */
+static void time_step(struct bench *bench)
+{
+    for (uint32_t block = BLOCKS; block-- > 0;)
+        for (uint32_t lane = 2; lane < 4; lane++)
+            leaf(bench, 0, lane, block, 1.0f);
+    bench->now_ms += 10;
+    lane_done(bench, MSG_LANE_DONE, 2);
+    lane_done(bench, MSG_LANE_DONE, 3);
+    for (uint32_t block = 0; block < BLOCKS; block++) {
+        bench->now_ms += 10;
+        weights(bench, block, 1, 0.25f);
+    }
+}
+
+static void test_exchange_tells_how_much_of_it_was_hidden_behind_compute(void)
+{
+    struct bench bench;
+    struct message done = {.kind = MSG_LANE_DONE};
+    begin_early(&bench, 9);
+    bench.settings.exchange.overlap = false;
+    time_step(&bench);
+    struct beat beat = beat_of(&bench);
+    CU_ASSERT(beat.exchange_us == 40000 && beat.exposed_us == 30000);
+    close_bench(&bench);
+    begin_early(&bench, 9);
+    time_step(&bench);
+    beat = beat_of(&bench);
+    CU_ASSERT(beat.exchange_us == 40000 && beat.exposed_us == 0);
+    done.lane = (struct lane_result){.step = 1, .lane = 2, .sample_count = 1, .wait_us = 12000};
+    hear(&bench, compute, &done);
+    beat = beat_of(&bench);
+    CU_ASSERT_EQUAL(beat.exposed_us, 12000);
+    done.lane.lane = 3;
+    done.lane.wait_us = 90000; /* never more than all of it */
+    hear(&bench, compute, &done);
+    beat = beat_of(&bench);
+    CU_ASSERT_EQUAL(beat.exposed_us, 40000);
+    close_bench(&bench);
+}
+
 #define TESTS(X) \
+    X(test_exchange_deals_the_next_step_while_its_weights_come_in) \
+    X(test_exchange_deals_nothing_early_where_that_is_not_to_be) \
+    X(test_exchange_calls_early_lanes_off_for_one_of_the_step_in_work) \
+    X(test_exchange_calls_early_lanes_off_when_it_loses_one) \
+    X(test_exchange_writes_no_block_that_an_early_lane_may_read) \
+    X(test_exchange_gives_early_lanes_up_with_a_new_era) \
+    X(test_exchange_deals_lanes_again_that_were_dropped_after_they_were_early) \
+    X(test_exchange_tells_how_much_of_it_was_hidden_behind_compute) \
     X(test_exchange_pulls_and_begins_when_all_weights_are_there) \
     X(test_exchange_pushes_the_sum_of_its_own_lanes) \
     X(test_exchange_swaps_only_when_no_lane_reads_the_old_weights) \
