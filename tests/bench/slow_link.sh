@@ -215,7 +215,8 @@ found = {r["method"]: r for r in results}
 failures = int(sys.argv[4])
 if "bsp" in found and "local" in found:
     saved = found["bsp"]["bytes_per_sample"] / found["local"]["bytes_per_sample"]
-    if saved < 10:
+    # In a few steps what is sent at the start and the end is much of it.
+    if saved < (3 if sys.argv[3] else 10):
         print(f"FAIL  local sends only {saved:.1f} times fewer bytes a sample")
         failures += 1
 if not sys.argv[3] and any(r["seconds"] == 0 for r in results):
