@@ -47,7 +47,8 @@ heal() { hub link set "$1" up; }
 reference
 out=$SCRATCH/run
 coordinator=tcp://$net.1:7077
-sets=(--servers=2 --workers=2 "${SIZED[@]}" --set=cluster.insecure=true --set=cluster.replicas=1)
+sets=(--servers=2 --workers=2 "${SIZED[@]}" --set=cluster.insecure=true --set=cluster.replicas=1
+    --set=exchange.shared_memory=false) # which no cut of a network would cut
 mkdir -p "$out/log"
 on c "$out/log/c" "$BIN/talweg-coordinator" "$DIGITS" --bind="$coordinator" --out="$out" "${sets[@]}"
 TRAIN=$LAST_PID
