@@ -156,6 +156,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
     case KEY_SET:
         if (what->set_count == BENCH_SETS_MAX)
             argp_error(state, "--set: found it more than %d times", BENCH_SETS_MAX);
+        if (strncmp(text, "exchange.overlap", strlen("exchange.overlap")) == 0)
+            argp_error(state, "--set: found '%s', but a stand-in computes nothing to hide behind",
+                       text);
         options->sets[what->set_count++] = text;
         return 0;
     case KEY_LIMITS:
@@ -198,13 +201,16 @@ static void on_signal(int number)
     stop_signal = number;
 }
 
+/* The limits before and after, since a machine is not the same from one second to the next. */
 static int measure(const struct exchange_options *options, struct bench_result *result,
                    struct limits *limits, struct err_msg *why)
 {
-    int err = 0;
-    (void)limits;
+    bool is_tcp = options->what.transport == BENCH_TCP;
+    int err = options->has_no_limits ? 0 : limits_take(limits, is_tcp, why);
     if (err == 0)
         err = bench_exchange(&options->what, result, why);
+    if (err == 0 && !options->has_no_limits)
+        err = limits_take(limits, is_tcp, why);
     return err;
 }
 
@@ -249,7 +255,7 @@ int cmd_bench_exchange(int argc, char **argv)
     sigaction(SIGTERM, &action, NULL);
     int err = measure(&options, &result, &limits, &why);
     if (err == 0)
-        return print(&options, &result, NULL);
+        return print(&options, &result, options.has_no_limits ? NULL : &limits);
     fprintf(stderr, "talweg bench exchange: %s\n", why.text[0] ? why.text : err_text(err));
     return err == ERR_STOPPED ? EXIT_SIGNAL + stop_signal : EXIT_FAILED;
 }

@@ -51,29 +51,19 @@ static struct document *cpu_of(const struct bench_side *side, const struct bench
     return document_real(side->cpu_s_per_gb);
 }
 
-static void put_limit(int *err, struct document *object, const char *name,
-                      const struct limit *limit)
-{
-    char key[64];
-    snprintf(key, sizeof(key), "%s_gbs", name);
-    put(err, object, key, document_real(limit->gbs));
-    snprintf(key, sizeof(key), "%s_cpu_s_per_gb", name);
-    put(err, object, key, document_real(limit->cpu_s_per_gb));
-}
-
 static struct document *limits_document(int *err, const struct limits *limits)
 {
     struct document *object = document_object();
-    put_limit(err, object, "memcpy", &limits->memcpy);
-    put_limit(err, object, "memcpy_large", &limits->memcpy_large);
-    put_limit(err, object, "add", &limits->add);
-    put_limit(err, object, "add_large", &limits->add_large);
-    put_limit(err, object, "shm_copy_add", &limits->shm_copy_add);
-    put_limit(err, object, "shm_copy_add_256k", &limits->shm_copy_add_256k);
-    put_limit(err, object, "socket", &limits->socket);
-    put_limit(err, object, "zmq_stream", &limits->zmq_stream);
-    put(err, object, "zmq_cpu_s_per_gb", document_real(limits->zmq_stream.cpu_s_per_gb));
-    put(err, object, "zmq_rtt_us", document_real(limits->zmq_rtt_us));
+    char key[64];
+    for (enum limit_kind kind = 0; kind < LIMIT_COUNT; kind++) {
+        snprintf(key, sizeof(key), "%s_gbs", limit_key(kind));
+        put(err, object, key, document_real(limit_gbs(limits, kind)));
+    }
+    for (enum limit_kind kind = 0; kind < LIMIT_COUNT; kind++) {
+        snprintf(key, sizeof(key), "%s_cpu_s_per_gb", limit_key(kind));
+        put(err, object, key, document_real(limit_cpu_s_per_gb(limits, kind)));
+    }
+    put(err, object, "zmq_rtt_us", document_real(limit_rtt_us(limits)));
     return object;
 }
 
@@ -170,32 +160,21 @@ static void print_result(FILE *out, const struct bench_result *result)
             over(result->server.peak_bytes, result->model_bytes), server, server_base);
 }
 
-static void print_limit(FILE *out, const char *name, const struct limit *limit,
-                        const struct bench_result *result)
-{
-    double cpu = result->worker.cpu_s_per_gb + result->server.cpu_s_per_gb;
-    fprintf(out, "%-44s %8.2f %8.3f %12.2f %12.2f\n", name, limit->gbs, limit->cpu_s_per_gb,
-            result->goodput_gbs / limit->gbs, cpu / limit->cpu_s_per_gb);
-}
-
 static void print_limits(FILE *out, const struct bench_case *what,
                          const struct bench_result *result, const struct limits *limits)
 {
     bool is_tcp = what->transport == BENCH_TCP;
-    fprintf(out, "\n%-44s %8s %8s %12s %12s\n", "this machine's limits, in the same run", "GB/s",
-            "s/GB", "goodput/it", "cpu/it");
-    print_limit(out, "memcpy, 1 MiB", &limits->memcpy, result);
-    print_limit(out, "memcpy, 256 MiB", &limits->memcpy_large, result);
-    print_limit(out, "y += x, 1 MiB", &limits->add, result);
-    print_limit(out, "y += x, 256 MiB", &limits->add_large, result);
-    print_limit(out, "shared ring 16 x 1 MiB, copy in, add out", &limits->shm_copy_add, result);
-    print_limit(out, "shared ring 16 x 256 KiB", &limits->shm_copy_add_256k, result);
-    print_limit(out, is_tcp ? "TCP loopback stream" : "unix socket stream", &limits->socket,
-                result);
-    print_limit(out, is_tcp ? "ZeroMQ tcp, messages of 1 MiB" : "ZeroMQ ipc, messages of 1 MiB",
-                &limits->zmq_stream, result);
-    fprintf(out, "%-44s %8.1f us %18.2f (step p50/it)\n", "ZeroMQ round trip of 8 bytes, p50",
-            limits->zmq_rtt_us, result->step_p50_us / limits->zmq_rtt_us);
+    double cpu = result->worker.cpu_s_per_gb + result->server.cpu_s_per_gb;
+    fprintf(out, "\n%-50s %9s %9s %12s %9s\n", "this machine at best, in the same run", "GB/s",
+            "s/GB", "goodput / it", "time / it");
+    for (enum limit_kind kind = 0; kind < LIMIT_COUNT; kind++) {
+        double gbs = limit_gbs(limits, kind), used = limit_cpu_s_per_gb(limits, kind);
+        fprintf(out, "%-50s %9.2f %9.3f %12.2f %9.2f\n", limit_label(kind, is_tcp), gbs, used,
+                result->goodput_gbs / gbs, cpu / used);
+    }
+    double rtt_us = limit_rtt_us(limits);
+    fprintf(out, "%-50s %6.0f us %32.2f\n", "ZeroMQ, 8 bytes there and back, p50; step p50 / it",
+            rtt_us, result->step_p50_us / rtt_us);
 }
 
 void bench_report_print(FILE *out, const struct bench_case *what,

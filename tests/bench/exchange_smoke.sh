@@ -19,6 +19,13 @@ for transport in shm ipc tcp; do
 done
 "$TALWEG" bench exchange --model resnet50 --seconds 0.5 --no-limits --json > "$SCRATCH/r.json"
 equal "ResNet-50 has floats" "$(json "$SCRATCH/r.json" 'd["model_bytes"] // 4')" 25557032
+"$TALWEG" bench exchange --transport tcp --bytes 4194304 --seconds 0.2 --json > "$SCRATCH/limits.json"
+equal "limits that are missing" "$(json "$SCRATCH/limits.json" '[
+    key for key in ("memcpy_gbs", "add_gbs", "shm_copy_add_gbs", "socket_gbs", "zmq_stream_gbs",
+        "zmq_stream_cpu_s_per_gb", "zmq_rtt_us") if not d["limit"].get(key, 0) > 0]')" '[]'
+"$TALWEG" bench exchange --set exchange.overlap=true > "$SCRATCH/out" 2>&1
+equal "overlap, where nothing is computed: ends with" $? 2
+contains "and says why" "$SCRATCH/out" 'exchange.overlap.*computes nothing'
 "$TALWEG" bench exchange --transport pigeon > "$SCRATCH/out" 2>&1
 equal "an unknown transport: ends with" $? 2
 contains "and says what there is" "$SCRATCH/out" 'shm.*ipc.*tcp'
