@@ -60,9 +60,9 @@ enum message_kind {
     MSG_LEAF,            /* compute -> worker: gradient of one block of one lane */
     MSG_LEAF_VOID,       /* compute -> worker: the lane's gradient is no number: key.step, lanes */
     MSG_DROP_LANES,      /* worker -> its compute: forget tasks not begun, `local` rounds not ended,
-                            and tasks of rounds up to here.round that wait for weights */
+                            and tasks of hands up to here.hand that wait for weights */
     MSG_LANE_DROPPED,    /* compute -> worker: task; one answer to each task forgotten */
-    MSG_BLOCK_HERE,      /* worker -> its compute: here; tasks of that round may read the block */
+    MSG_BLOCK_HERE,      /* worker -> its compute: here; tasks of that hand may read the block */
     MSG_GONE             /* loop -> coordinator: the connection to `from` is gone */
 };
 
@@ -113,7 +113,7 @@ struct lane_task {
     uint64_t step;
     uint32_t lane;
     const float *weights; /* flat, of version step; stays as it is until the task is answered */
-    uint64_t round;       /* 0: they are all there; else each may be read from its MSG_BLOCK_HERE */
+    uint64_t hand;        /* 0: they are all there; else each may be read from its MSG_BLOCK_HERE */
 };
 
 /* What a wire's message has beside a header and a frame.  Only couriers see it: they make messages
@@ -140,7 +140,7 @@ struct message {
         struct block_key key;
         struct outcome outcome;
         struct lane_task task;
-        struct { uint64_t round; uint32_t block; } here;
+        struct { uint64_t hand; uint32_t block; } here;
         struct { uint64_t step; char hex[HEX_BYTES]; } digest;
         struct { uint32_t rank; } welcome;
         struct { bool is_server; uint32_t rank; } drain;

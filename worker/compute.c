@@ -144,7 +144,7 @@ static void give_tensor(void *ctx, size_t tensor_idx)
 static bool wait_tensor(void *ctx, size_t tensor_idx)
 {
     struct lane_thread *self = ctx;
-    self->is_called_off = !gate_wait(self->compute->gate, self->task->round, tensor_idx,
+    self->is_called_off = !gate_wait(self->compute->gate, self->task->hand, tensor_idx,
                                      &self->waited_us);
     return !self->is_called_off;
 }
@@ -194,7 +194,7 @@ static int read_batch(struct lane_thread *self, uint64_t step, struct graph_batc
         .labels = self->labels,
         .count = count,
         .draw = {.seed = compute->batching.seed, .step = step, .lane = lane},
-        .wait = self->task->round == 0 ? NULL : wait_tensor,
+        .wait = self->task->hand == 0 ? NULL : wait_tensor,
         .wait_ctx = self};
     return read_samples(self, compute->spec.train, count);
 }
@@ -424,7 +424,7 @@ void compute_destroy(struct compute *compute)
     free(compute);
 }
 
-static int drop_tasks(struct compute *compute, uint64_t round)
+static int drop_tasks(struct compute *compute, uint64_t hand)
 {
     struct message task;
     int err = 0;
@@ -435,7 +435,7 @@ static int drop_tasks(struct compute *compute, uint64_t round)
         err = queue_put(&compute->results, &task);
     }
     pthread_mutex_unlock(&compute->lock);
-    gate_call_off(compute->gate, round);
+    gate_call_off(compute->gate, hand);
     wake_loop(compute);
     return err;
 }
@@ -443,9 +443,9 @@ static int drop_tasks(struct compute *compute, uint64_t round)
 int compute_submit(struct compute *compute, const struct message *task)
 {
     if (task->kind == MSG_DROP_LANES)
-        return drop_tasks(compute, task->here.round);
+        return drop_tasks(compute, task->here.hand);
     if (task->kind == MSG_BLOCK_HERE) {
-        gate_open(compute->gate, task->here.round, task->here.block);
+        gate_open(compute->gate, task->here.hand, task->here.block);
         return 0;
     }
     pthread_mutex_lock(&compute->lock);

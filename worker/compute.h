@@ -11,7 +11,7 @@
  * number, one MSG_LEAF_VOID stands for them all.
  * With consistency "local" a lane makes all steps of a round by itself; what is handed over, at the
  * end and whole, is the difference that they make, and the loss is that of all steps.
- * A training task of a round begins before all weights are there: its forward waits before each
+ * A training task of a hand begins before all weights are there: its forward waits before each
  * layer until that layer's blocks are (MSG_BLOCK_HERE).
  *
  * Owner:    the worker's loop.  Thread: submit and next from that loop; the work on its own.
@@ -42,8 +42,8 @@ MUST_USE int compute_create(const struct compute_spec *spec, struct compute **co
 void compute_destroy(struct compute *compute);
 
 /* Queues a task.  MSG_DROP_LANES empties the queue instead, and calls off who is in the middle of a
- * `local` round or waits for weights of its round or an earlier one: each of those tasks is answered
- * with MSG_LANE_DROPPED.  MSG_BLOCK_HERE lets tasks of a round read a block.  ERR_NOMEM. */
+ * `local` round or waits for weights of its hand or an earlier one: each of those tasks is answered
+ * with MSG_LANE_DROPPED.  MSG_BLOCK_HERE lets tasks of a hand read a block.  ERR_NOMEM. */
 MUST_USE int compute_submit(struct compute *compute, const struct message *task);
 
 /* The next result; false when there is none.  The caller owns the reference on its payload. */

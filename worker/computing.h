@@ -12,7 +12,7 @@
 #include "proto/message.h"
 
 struct computing {
-    /* Takes a task, or MSG_DROP_LANES; borrowed for the call.  ERR_NOMEM. */
+    /* Takes a task, MSG_DROP_LANES or MSG_BLOCK_HERE; borrowed for the call.  ERR_NOMEM. */
     int (*submit)(void *ctx, const struct message *task);
     /* The next result, whose payload's reference is the caller's; false: none now. */
     bool (*next)(void *ctx, struct message *result_out);

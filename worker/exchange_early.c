@@ -18,8 +18,9 @@ static bool may_begin(const struct exchange *x)
     uint64_t next = x->version + 1;
     return x->spec.settings->exchange.overlap &&
            x->spec.settings->exchange.consistency == CONSISTENCY_BSP && x->has_weights &&
-           x->mine_count > 0 && !early->has_round && early->left == 0 && x->train_left == 0 && x->eval_left == 0 &&
-           x->target == next && next < x->step_count && !lanes_is_eval_due(x, next);
+           x->mine_count > 0 && !early->has_hand && early->left == 0 && x->train_left == 0 &&
+           x->eval_left == 0 && x->target == next && next < x->step_count &&
+           !lanes_is_eval_due(x, next);
 }
 
 static void deal(struct exchange *x, uint32_t lane, struct outbox *out)
@@ -28,7 +29,7 @@ static void deal(struct exchange *x, uint32_t lane, struct outbox *out)
     task.task = (struct lane_task){.step = x->version + 1,
                                    .lane = lane,
                                    .weights = x->weights[1 - x->now],
-                                   .round = x->early.round};
+                                   .hand = x->early.hand};
     outbox_put(out, compute_address, &task);
     x->lanes[lane].is_early = true;
     x->early.left++;
@@ -39,8 +40,8 @@ void early_begin(struct exchange *x, struct outbox *out)
     if (!may_begin(x))
         return;
     end_idle(x);
-    x->early.has_round = true;
-    x->early.round++;
+    x->early.has_hand = true;
+    x->early.hand++;
     x->early.begun_ms = x->now_ms;
     for (uint32_t lane = 0; lane < x->lane_count; lane++)
         if (x->lanes[lane].is_mine)
@@ -57,9 +58,9 @@ void early_begin(struct exchange *x, struct outbox *out)
 void early_block_here(struct exchange *x, uint32_t block_idx, struct outbox *out)
 {
     struct message here = message_of(x, MSG_BLOCK_HERE);
-    if (!x->early.has_round)
+    if (!x->early.has_hand)
         return;
-    here.here.round = x->early.round;
+    here.here.hand = x->early.hand;
     here.here.block = block_idx;
     outbox_put(out, compute_address, &here);
     x->blocks[block_idx].is_told = true;
@@ -69,11 +70,11 @@ void early_call_off(struct exchange *x, struct outbox *out)
 {
     struct message drop = message_of(x, MSG_DROP_LANES);
     end_idle(x);
-    if (!x->early.has_round)
+    if (!x->early.has_hand)
         return;
     x->early.exposed_us += (x->now_ms - x->early.begun_ms) * ms_us;
-    x->early.has_round = false;
-    drop.here.round = x->early.round;
+    x->early.has_hand = false;
+    drop.here.hand = x->early.hand;
     outbox_put(out, compute_address, &drop);
 }
 
@@ -85,13 +86,13 @@ void early_take_over(struct exchange *x)
     }
     x->train_left = x->early.left;
     x->early.left = 0;
-    x->early.has_round = false;
+    x->early.has_hand = false;
 }
 
 bool early_is_answered(struct exchange *x, const struct lane_task *task)
 {
     struct exchange_lane *lane = &x->lanes[task->lane];
-    if (!lane->is_early || task->round != x->early.round)
+    if (!lane->is_early || task->hand != x->early.hand)
         return false;
     lane->is_early = false;
     x->early.left--;

@@ -173,7 +173,7 @@ void gather_swap(struct exchange *x, struct outbox *out)
     }
     early_note_whole(x);
     lanes_cancel_lost(x, out);
-    if (x->train_left > 0 || x->eval_left > 0 || (x->early.left > 0 && !x->early.has_round))
+    if (x->train_left > 0 || x->eval_left > 0 || (x->early.left > 0 && !x->early.has_hand))
         return;
     early_note_begun(x);
     x->now = 1 - x->now;

@@ -130,7 +130,7 @@ void lanes_cancel(struct exchange *x, struct outbox *out)
 {
     struct message drop = message_of(x, MSG_DROP_LANES);
     early_call_off(x, out);
-    drop.here.round = x->early.round;
+    drop.here.hand = x->early.hand;
     for (uint32_t i = 0; i < x->lane_count; i++)
         x->lanes[i].is_recalled = x->lanes[i].is_training;
     if (x->train_left > 0 || x->eval_left > 0)

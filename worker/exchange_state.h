@@ -33,7 +33,7 @@ struct exchange_block {
     struct held held;          /* nodes that are */
     bool is_next_here;         /* the next vector has it, at next_version */
     uint64_t next_version;
-    bool is_told;              /* compute may read it there: early.round */
+    bool is_told;              /* compute may read it there: early.hand */
     bool is_asked;             /* its primary owes an answer to a push, a void or a pull */
     uint64_t begun_ms, asked_ms; /* when it was first and last asked */
 };
@@ -52,7 +52,7 @@ struct exchange_link {
 struct exchange_lane {
     bool is_mine;                    /* by the newest view */
     bool is_training, is_evaluating; /* its task is not answered */
-    bool is_early;                   /* nor is that of early.round */
+    bool is_early;                   /* nor is that of early.hand */
     bool is_recalled;                /* it was training when tasks were last taken back */
     bool is_eval_dealt;              /* of this version */
     bool is_void;                    /* its gradient is no number */
@@ -61,9 +61,9 @@ struct exchange_lane {
 
 /* Lanes of the next step that were dealt before its weights were there, and the times of a step. */
 struct exchange_early {
-    bool has_round; /* they are not called off */
-    uint64_t round; /* counts them */
-    uint32_t left;  /* tasks of the round not answered */
+    bool has_hand; /* they are not called off */
+    uint64_t hand; /* counts them */
+    uint32_t left;  /* tasks of the hand not answered */
     uint32_t lane_count;
     uint64_t begun_ms;
     uint64_t push_ms;    /* the step's first push; 0: none yet, as of the others */

@@ -3,8 +3,8 @@
 
 /* gate - which blocks of weights have come in, for compute threads that began before all had.
  *
- * The loop opens blocks of a round; a thread waits for all blocks of a tensor of its task's round.
- * A round begins with its first block, all blocks closed; the earlier ones stay open, since the next
+ * The loop opens blocks of a hand; a thread waits for all blocks of a tensor of its task's hand.
+ * A hand begins with its first block, all blocks closed; the earlier ones stay open, since the next
  * begins only when the one before is whole or called off.
  *
  * Owner:    the compute.  Thread: open and call_off from the loop, wait from any.
@@ -23,14 +23,14 @@ struct gate;
 MUST_USE int gate_create(const struct layout *layout, struct gate **gate_out);
 void gate_destroy(struct gate *gate);
 
-/* A block of a round is there: what was written to it before is seen by who waited for it. */
-void gate_open(struct gate *gate, uint64_t round, uint32_t block);
+/* A block of a hand is there: what was written to it before is seen by who waited for it. */
+void gate_open(struct gate *gate, uint64_t hand, uint32_t block);
 
-/* Whoever waits for rounds up to this one, now or later, gives up. */
-void gate_call_off(struct gate *gate, uint64_t round);
+/* Whoever waits for hands up to this one, now or later, gives up. */
+void gate_call_off(struct gate *gate, uint64_t hand);
 
-/* Returns when all blocks of the tensor are there; false when the round was called off.  *waited_us
+/* Returns when all blocks of the tensor are there; false when the hand was called off.  *waited_us
  * grows by how long that took. */
-bool gate_wait(struct gate *gate, uint64_t round, size_t tensor_idx, uint64_t *waited_us);
+bool gate_wait(struct gate *gate, uint64_t hand, size_t tensor_idx, uint64_t *waited_us);
 
 #endif

@@ -165,20 +165,20 @@ static uint64_t block_hash(const struct sim *sim, const float *weights, size_t b
     return sim_hash(weights + range->begin, (size_t)(range->end - range->begin) * sizeof(float));
 }
 
-/* Blocks that a round's tasks were told of stay as they were. */
-static void check_round(struct sim *sim, const struct sim_compute *compute)
+/* Blocks that a hand's tasks were told of stay as they were. */
+static void check_hand(struct sim *sim, const struct sim_compute *compute)
 {
     for (size_t i = 0; i < sim->layout->block_count; i++)
         if (compute->is_here[i] &&
-            compute->block_hash[i] != block_hash(sim, compute->round_weights, i))
-            sim_violate(sim, "block %zu changed under the tasks of round %llu", i,
-                        (unsigned long long)compute->round);
+            compute->block_hash[i] != block_hash(sim, compute->hand_weights, i))
+            sim_violate(sim, "block %zu changed under the tasks of hand %llu", i,
+                        (unsigned long long)compute->hand);
 }
 
 static bool has_weights(const struct sim *sim, const struct sim_compute *compute,
                         const struct lane_task *task)
 {
-    for (size_t i = 0; task->round != 0 && i < sim->layout->block_count; i++)
+    for (size_t i = 0; task->hand != 0 && i < sim->layout->block_count; i++)
         if (!compute->is_here[i])
             return false;
     return true;
@@ -191,8 +191,8 @@ static void begin_next(struct sim *sim, size_t worker)
     if (compute->is_busy || compute->count == 0 ||
         !has_weights(sim, compute, &compute->tasks[0].task))
         return;
-    if (compute->tasks[0].task.round != 0)
-        check_round(sim, compute);
+    if (compute->tasks[0].task.hand != 0)
+        check_hand(sim, compute);
     uint64_t whole_us = lane_us / 2 + sim_chance(sim, lane_us);
     compute->is_busy = true;
     compute->is_called_off = false;
@@ -259,7 +259,7 @@ void sim_compute_work(struct sim *sim, size_t worker)
 /* As a thread that was called off goes on to the end of its layer first. */
 static uint64_t answer_us(struct sim *sim, size_t worker, const struct lane_task *task)
 {
-    return task->round == 0 ? 1000 : sim_process_of(sim, worker)->lane_us;
+    return task->hand == 0 ? 1000 : sim_process_of(sim, worker)->lane_us;
 }
 
 /* Forgets what has not begun, and a round in work; the answers come later, as from threads. */
@@ -289,25 +289,25 @@ void sim_compute_answer(struct sim *sim, size_t worker, const struct message *ms
 {
     const struct sim_compute *compute = sim->parties[worker].compute;
     if (sim_is_alive(sim, worker) && compute != NULL && msg->kind == MSG_LANE_DROPPED &&
-        msg->task.round != 0 && msg->task.round == compute->round)
-        check_round(sim, compute);
+        msg->task.hand != 0 && msg->task.hand == compute->hand)
+        check_hand(sim, compute);
 }
 
-static void begin_round(struct sim_compute *compute, const struct lane_task *task)
+static void begin_hand(struct sim_compute *compute, const struct lane_task *task)
 {
-    compute->round = task->round;
-    compute->round_weights = task->weights;
+    compute->hand = task->hand;
+    compute->hand_weights = task->weights;
     memset(compute->is_here, 0, sizeof(compute->is_here));
 }
 
 static void open_block(struct sim *sim, struct sim_compute *compute, const struct message *msg)
 {
-    if (msg->here.round != compute->round || compute->is_here[msg->here.block])
-        sim_violate(sim, "block %u of round %llu came out of turn", msg->here.block,
-                    (unsigned long long)msg->here.round);
+    if (msg->here.hand != compute->hand || compute->is_here[msg->here.block])
+        sim_violate(sim, "block %u of hand %llu came out of turn", msg->here.block,
+                    (unsigned long long)msg->here.hand);
     compute->is_here[msg->here.block] = true;
     compute->block_hash[msg->here.block] =
-        block_hash(sim, compute->round_weights, msg->here.block);
+        block_hash(sim, compute->hand_weights, msg->here.block);
 }
 
 void sim_compute_take(struct sim *sim, size_t worker, const struct message *msg)
@@ -326,8 +326,8 @@ void sim_compute_take(struct sim *sim, size_t worker, const struct message *msg)
         sim_violate(sim, "a worker has given its compute more than %d tasks", TASKS_MAX);
         return;
     }
-    if (msg->task.round > compute->round)
-        begin_round(compute, &msg->task);
+    if (msg->task.hand > compute->hand)
+        begin_hand(compute, &msg->task);
     compute->tasks[compute->count++] = (struct sim_task){msg->kind, msg->task};
     begin_next(sim, worker);
 }

@@ -64,9 +64,9 @@ struct sim_compute {
     uint64_t piece_us;
     uint64_t weights_hash; /* when the task began */
     bool is_called_off;    /* the task is broken off where it is looked at next */
-    uint64_t round;        /* the newest of tasks that began before their weights were there */
-    const float *round_weights;
-    bool is_here[SIM_BLOCKS_MAX];       /* of that round */
+    uint64_t hand;         /* the newest of tasks that began before their weights were there */
+    const float *hand_weights;
+    bool is_here[SIM_BLOCKS_MAX];       /* of that hand */
     uint64_t block_hash[SIM_BLOCKS_MAX]; /* when it came */
 };
 

@@ -467,21 +467,21 @@ static void test_compute_answers_each_task_that_it_drops(void)
     close_bench(&bench);
 }
 
-static void open_blocks(struct bench *bench, uint64_t round, size_t begin, size_t end)
+static void open_blocks(struct bench *bench, uint64_t hand, size_t begin, size_t end)
 {
     for (size_t i = begin; i < end; i++) {
         struct message here = {.kind = MSG_BLOCK_HERE};
-        here.here.round = round;
+        here.here.hand = hand;
         here.here.block = (uint32_t)i;
         CU_ASSERT_EQUAL(compute_submit(bench->compute, &here), 0);
     }
 }
 
-static void submit_round(struct bench *bench, uint64_t round, const float *weights)
+static void submit_hand(struct bench *bench, uint64_t hand, const float *weights)
 {
     for (uint32_t lane = 0; lane < bench->settings->job.lanes; lane++) {
         struct message task = {.kind = MSG_TRAIN_LANE};
-        task.task = (struct lane_task){3, lane, weights, round};
+        task.task = (struct lane_task){3, lane, weights, hand};
         CU_ASSERT_EQUAL(compute_submit(bench->compute, &task), 0);
     }
 }
@@ -507,17 +507,17 @@ static void test_compute_reads_each_block_only_when_it_is_there(void)
     float *b = calloc(count * plain.settings->job.lanes, sizeof(*b));
     submit_all(&plain, MSG_TRAIN_LANE);
     struct lane_result expected = collect(&plain, a, &leaves);
-    for (uint64_t round = 1; round <= 5; round++) {
+    for (uint64_t hand = 1; hand <= 5; hand++) {
         for (size_t i = 0; i < count; i++)
             weights[i] = NAN;
-        submit_round(&early, round, weights);
+        submit_hand(&early, hand, weights);
         for (size_t i = layout->block_count; i-- > 0;) {
             const struct range *range = &layout->blocks[i].range;
             memcpy(weights + range->begin, early.weights + range->begin,
                    (size_t)(range->end - range->begin) * sizeof(float));
             if (i == 0)
                 CU_ASSERT(is_quiet(&early, 20));
-            open_blocks(&early, round, i, i + 1);
+            open_blocks(&early, hand, i, i + 1);
         }
         struct lane_result found = collect(&early, b, &leaves);
         check_equal(&found, &expected);
@@ -549,37 +549,37 @@ static void test_compute_tells_how_long_a_lane_waited_for_weights(void)
     close_bench(&bench);
 }
 
-/* All threads wait for weights of round 1; a lane of the step before has to be computed. */
+/* All threads wait for weights of hand 1; a lane of the step before has to be computed. */
 static void test_compute_calls_off_lanes_that_wait_and_goes_on(void)
 {
     struct bench bench;
     struct message drop = {.kind = MSG_DROP_LANES}, task = {.kind = MSG_TRAIN_LANE};
     open_bench(&bench, "worker.threads=2");
     uint32_t lanes = bench.settings->job.lanes, dropped_count = 0, done_count = 0;
-    for (uint64_t round = 1; round < 20; round++) {
-        submit_round(&bench, round, bench.weights);
-        open_blocks(&bench, round, 0, bench.layout->block_count - 1);
-        drop.here.round = round;
+    for (uint64_t hand = 1; hand < 20; hand++) {
+        submit_hand(&bench, hand, bench.weights);
+        open_blocks(&bench, hand, 0, bench.layout->block_count - 1);
+        drop.here.hand = hand;
         CU_ASSERT_EQUAL(compute_submit(bench.compute, &drop), 0);
         task.task = (struct lane_task){2, 0, bench.weights, 0};
         CU_ASSERT_EQUAL(compute_submit(bench.compute, &task), 0);
         for (dropped_count = done_count = 0; dropped_count < lanes || done_count < 1;) {
             struct message result = wait_result(&bench);
             buffer_unref(result.payload);
-            dropped_count += result.kind == MSG_LANE_DROPPED && result.task.round == round;
+            dropped_count += result.kind == MSG_LANE_DROPPED && result.task.hand == hand;
             done_count += result.kind == MSG_LANE_DONE && result.lane.step == 2;
             if (result.kind == MSG_LEAF)
                 CU_ASSERT_EQUAL(result.key.step, 2);
         }
     }
-    submit_round(&bench, 20, bench.weights);
+    submit_hand(&bench, 20, bench.weights);
     open_blocks(&bench, 20, 0, bench.layout->block_count);
     do {
         struct message result = wait_result(&bench);
         buffer_unref(result.payload);
         done_count += result.kind == MSG_LANE_DONE;
     } while (done_count < 1 + lanes);
-    submit_round(&bench, 21, bench.weights);
+    submit_hand(&bench, 21, bench.weights);
     close_bench(&bench); /* while lanes wait */
 }
 

@@ -1150,26 +1150,26 @@ static void compute_step(struct bench *bench, uint64_t step)
         lane_done(bench, MSG_LANE_DONE, lane);
 }
 
-static void given_up(struct bench *bench, uint32_t lane, uint64_t round)
+static void given_up(struct bench *bench, uint32_t lane, uint64_t hand)
 {
     struct message msg = {.kind = MSG_LANE_DROPPED};
     msg.task.lane = lane;
-    msg.task.round = round;
+    msg.task.hand = hand;
     hear(bench, compute, &msg);
 }
 
-/* The n-th MSG_BLOCK_HERE is of that block and round. */
-static bool is_here(const struct bench *bench, size_t n, uint32_t block, uint64_t round)
+/* The n-th MSG_BLOCK_HERE is of that block and hand. */
+static bool is_here(const struct bench *bench, size_t n, uint32_t block, uint64_t hand)
 {
     const struct message *msg = &nth(bench, MSG_BLOCK_HERE, n)->msg;
-    return msg->here.block == block && msg->here.round == round;
+    return msg->here.block == block && msg->here.hand == hand;
 }
 
 static void test_exchange_deals_the_next_step_while_its_weights_come_in(void)
 {
     struct bench bench;
     begin_early(&bench, 9);
-    CU_ASSERT_EQUAL(nth(&bench, MSG_TRAIN_LANE, 0)->msg.task.round, 0);
+    CU_ASSERT_EQUAL(nth(&bench, MSG_TRAIN_LANE, 0)->msg.task.hand, 0);
     for (uint32_t block = BLOCKS; block-- > 0;)
         for (uint32_t lane = 2; lane < 4; lane++)
             leaf(&bench, 0, lane, block, 1.0f);
@@ -1180,7 +1180,7 @@ static void test_exchange_deals_the_next_step_while_its_weights_come_in(void)
     CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_TRAIN_LANE), 2);
     const struct lane_task *task = &nth(&bench, MSG_TRAIN_LANE, 0)->msg.task;
     const float *next = task->weights;
-    CU_ASSERT(task->step == 1 && task->lane == 2 && task->round == 1);
+    CU_ASSERT(task->step == 1 && task->lane == 2 && task->hand == 1);
     CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_BLOCK_HERE), 1);
     CU_ASSERT(is_here(&bench, 0, 2, 1));
     weights(&bench, 0, 1, 0.25f);
@@ -1212,7 +1212,7 @@ static void test_exchange_deals_nothing_early_where_that_is_not_to_be(void)
         weights(&bench, block, 1, 0.25f);
     CU_ASSERT_EQUAL(count(&bench, MSG_EVAL_LANE), 2);
     CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_TRAIN_LANE), 2);
-    CU_ASSERT_EQUAL(nth(&bench, MSG_TRAIN_LANE, 0)->msg.task.round, 0);
+    CU_ASSERT_EQUAL(nth(&bench, MSG_TRAIN_LANE, 0)->msg.task.hand, 0);
     close_bench(&bench);
     begin_early(&bench, 9);
     bench.settings.exchange.overlap = false;
@@ -1229,11 +1229,11 @@ static void test_exchange_calls_early_lanes_off_for_one_of_the_step_in_work(void
     weights(&bench, 0, 1, 0.25f);
     show(&bench, &(struct picture){.number = 2, .lane_worker = {0, 1, 1, 1}});
     CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_DROP_LANES), 1);
-    CU_ASSERT_EQUAL(nth(&bench, MSG_DROP_LANES, 0)->msg.here.round, 1);
+    CU_ASSERT_EQUAL(nth(&bench, MSG_DROP_LANES, 0)->msg.here.hand, 1);
     CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_TRAIN_LANE), 1);
     CU_ASSERT(nth(&bench, MSG_DROP_LANES, 0) < nth(&bench, MSG_TRAIN_LANE, 0));
     const struct lane_task *task = &nth(&bench, MSG_TRAIN_LANE, 0)->msg.task;
-    CU_ASSERT(task->step == 0 && task->lane == 1 && task->round == 0 && task->weights[0] == 0.5f);
+    CU_ASSERT(task->step == 0 && task->lane == 1 && task->hand == 0 && task->weights[0] == 0.5f);
     weights(&bench, 1, 1, 0.25f);
     CU_ASSERT_EQUAL(bench.out.count, 0); /* nobody is told */
     given_up(&bench, 2, 1);
@@ -1241,7 +1241,7 @@ static void test_exchange_calls_early_lanes_off_for_one_of_the_step_in_work(void
     CU_ASSERT_EQUAL(count(&bench, MSG_TRAIN_LANE), 0); /* not while one is to be answered */
     given_up(&bench, 3, 1);
     CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_TRAIN_LANE), 3);
-    CU_ASSERT_EQUAL(nth(&bench, MSG_TRAIN_LANE, 2)->msg.task.round, 2);
+    CU_ASSERT_EQUAL(nth(&bench, MSG_TRAIN_LANE, 2)->msg.task.hand, 2);
     CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_BLOCK_HERE), 2);
     CU_ASSERT(is_here(&bench, 0, 0, 2) && is_here(&bench, 1, 1, 2));
     close_bench(&bench);
@@ -1294,7 +1294,7 @@ static void test_exchange_writes_no_block_that_an_early_lane_may_read(void)
     weights(&bench, 2, 3, 0.75f);
     CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_TRAIN_LANE), 2);
     CU_ASSERT(nth(&bench, MSG_TRAIN_LANE, 0)->msg.task.step == 3 &&
-              nth(&bench, MSG_TRAIN_LANE, 0)->msg.task.round == 0);
+              nth(&bench, MSG_TRAIN_LANE, 0)->msg.task.hand == 0);
     close_bench(&bench);
 }
 
@@ -1321,7 +1321,7 @@ static void test_exchange_gives_early_lanes_up_with_a_new_era(void)
     close_bench(&bench);
 }
 
-/* After the last block the round's tasks are as any others. */
+/* After the last block the hand's tasks are as any others. */
 static void test_exchange_deals_lanes_again_that_were_dropped_after_they_were_early(void)
 {
     struct bench bench;
@@ -1333,7 +1333,7 @@ static void test_exchange_deals_lanes_again_that_were_dropped_after_they_were_ea
     given_up(&bench, 2, 1);
     CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_TRAIN_LANE), 1);
     const struct lane_task *task = &nth(&bench, MSG_TRAIN_LANE, 0)->msg.task;
-    CU_ASSERT(task->step == 1 && task->lane == 2 && task->round == 0);
+    CU_ASSERT(task->step == 1 && task->lane == 2 && task->hand == 0);
     close_bench(&bench);
 }
 

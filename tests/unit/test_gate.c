@@ -18,7 +18,7 @@ static struct layout *make(void)
 
 struct waiter {
     struct gate *gate;
-    uint64_t round, waited_us;
+    uint64_t hand, waited_us;
     size_t tensor;
     bool is_let_in;
 };
@@ -27,7 +27,7 @@ static void *wait_there(void *arg)
 {
     struct waiter *waiter = arg;
     waiter->is_let_in =
-        gate_wait(waiter->gate, waiter->round, waiter->tensor, &waiter->waited_us);
+        gate_wait(waiter->gate, waiter->hand, waiter->tensor, &waiter->waited_us);
     return NULL;
 }
 
@@ -36,7 +36,7 @@ static void test_gate_lets_in_when_all_blocks_of_a_tensor_are_there(void)
     struct layout *layout = make();
     struct gate *gate = NULL;
     CU_ASSERT_EQUAL_FATAL(gate_create(layout, &gate), 0);
-    struct waiter waiter = {.gate = gate, .round = 1, .tensor = 0};
+    struct waiter waiter = {.gate = gate, .hand = 1, .tensor = 0};
     pthread_t thread;
     CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, wait_there, &waiter), 0);
     gate_open(gate, 1, 2);
@@ -57,7 +57,7 @@ static void test_gate_sends_away_who_is_called_off(void)
     struct layout *layout = make();
     struct gate *gate = NULL;
     CU_ASSERT_EQUAL_FATAL(gate_create(layout, &gate), 0);
-    struct waiter waiter = {.gate = gate, .round = 2, .tensor = 0, .is_let_in = true};
+    struct waiter waiter = {.gate = gate, .hand = 2, .tensor = 0, .is_let_in = true};
     pthread_t thread;
     CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, wait_there, &waiter), 0);
     gate_open(gate, 2, 0);
@@ -65,29 +65,29 @@ static void test_gate_sends_away_who_is_called_off(void)
     pthread_join(thread, NULL);
     CU_ASSERT(!waiter.is_let_in);
     uint64_t waited_us = 0;
-    gate_open(gate, 2, 1); /* too late for round 2 */
+    gate_open(gate, 2, 1); /* too late for hand 2 */
     CU_ASSERT(!gate_wait(gate, 2, 0, &waited_us));
     gate_open(gate, 3, 2);
-    CU_ASSERT(gate_wait(gate, 3, 1, &waited_us)); /* round 3 was not meant */
+    CU_ASSERT(gate_wait(gate, 3, 1, &waited_us)); /* hand 3 was not meant */
     gate_destroy(gate);
     layout_destroy(layout);
 }
 
-static void test_gate_begins_every_round_shut(void)
+static void test_gate_begins_every_hand_shut(void)
 {
     struct layout *layout = make();
     struct gate *gate = NULL;
     CU_ASSERT_EQUAL_FATAL(gate_create(layout, &gate), 0);
     for (uint32_t block = 0; block < BLOCKS; block++)
         gate_open(gate, 1, block);
-    struct waiter waiter = {.gate = gate, .round = 2, .tensor = 1, .is_let_in = true};
+    struct waiter waiter = {.gate = gate, .hand = 2, .tensor = 1, .is_let_in = true};
     pthread_t thread;
     CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, wait_there, &waiter), 0);
-    gate_open(gate, 1, 2); /* of a round that is over */
+    gate_open(gate, 1, 2); /* of a hand that is over */
     gate_open(gate, 2, 0);
     gate_call_off(gate, 2);
     pthread_join(thread, NULL);
-    CU_ASSERT(!waiter.is_let_in); /* it was not opened by what the first round had */
+    CU_ASSERT(!waiter.is_let_in); /* it was not opened by what the first hand had */
     gate_destroy(gate);
     layout_destroy(layout);
 }
@@ -95,6 +95,6 @@ static void test_gate_begins_every_round_shut(void)
 #define TESTS(X)                                                     \
     X(test_gate_lets_in_when_all_blocks_of_a_tensor_are_there)       \
     X(test_gate_sends_away_who_is_called_off)                        \
-    X(test_gate_begins_every_round_shut)
+    X(test_gate_begins_every_hand_shut)
 
 UNIT_MAIN("gate", TESTS)
