@@ -19,6 +19,7 @@ struct lent {
     struct segment table;
     struct segment *segments; /* [segment_count] */
     uint32_t segment_count;
+    bool is_left; /* something of it could not be read: it has been told, and sends bytes */
     atomic_uint ref_count;
     struct lent *next;
 };
@@ -179,11 +180,10 @@ static int take_segments(struct lent *lent, uint32_t idx)
     return 0;
 }
 
-int borrower_take(struct borrower *borrower, uint64_t lender, const struct loan *loan,
-                  struct buffer **buffer_out)
+static int take(struct borrower *borrower, struct lent *lent, const struct loan *loan,
+                struct buffer **buffer_out)
 {
-    struct lent *lent = find(borrower, lender);
-    if (lent == NULL || loan->segment >= SEGMENTS_A_LENDER_MAX || loan->number == 0)
+    if (loan->segment >= SEGMENTS_A_LENDER_MAX || loan->number == 0)
         return ERR_PROTO;
     int err = take_segments(lent, loan->segment);
     if (err != 0)
@@ -203,4 +203,24 @@ int borrower_take(struct borrower *borrower, uint64_t lender, const struct loan 
     wrap->buffer.is_read_only = true;
     *buffer_out = &wrap->buffer;
     return 0;
+}
+
+/* A loan that cannot be read is a message lost, and would be again and again: the lender, whose end
+ * of the socket this closes, sends bytes from now on. */
+static void leave(struct lent *lent)
+{
+    shutdown(lent->socket, SHUT_RDWR);
+    lent->is_left = true;
+}
+
+int borrower_take(struct borrower *borrower, uint64_t lender, const struct loan *loan,
+                  struct buffer **buffer_out)
+{
+    struct lent *lent = find(borrower, lender);
+    if (lent == NULL || lent->is_left)
+        return ERR_PROTO;
+    int err = take(borrower, lent, loan, buffer_out);
+    if (err != 0)
+        leave(lent);
+    return err;
 }

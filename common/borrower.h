@@ -32,7 +32,8 @@ struct lender_at {
 void borrower_meet(struct borrower *borrower, const struct lender_at *lenders, size_t count);
 
 /* The bytes of a loan that this lender has told of, as a buffer with one reference.  ERR_PROTO:
- * there is no such place, or it has not been handed over; ERR_NOMEM. */
+ * there is no such place, or it has not been handed over; ERR_NOMEM.  After either the lender lends
+ * nothing here any more: it sends the bytes. */
 MUST_USE int borrower_take(struct borrower *borrower, uint64_t lender, const struct loan *loan,
                            struct buffer **buffer_out);
 

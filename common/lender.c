@@ -14,15 +14,22 @@
 
 enum { BORROWERS_MAX = 1024, BACKLOG = 128 };
 
+/* What is lent and not given back. */
+struct lent_buffer {
+    uint64_t number; /* of the loan */
+    struct buffer *buffer;
+};
+
 /* Someone who has been at the door; id 0: has not said who it is yet. */
 struct borrower_desk {
     uint64_t id;
     int socket;
     struct segment table;
     uint32_t told_count; /* segments whose descriptor it has been sent: the first so many */
-    uint64_t next;       /* number of the next loan */
-    uint64_t oldest;     /* of those not given back, or next */
-    struct buffer *loans[LOANS_MAX];
+    uint64_t next;       /* number of the next loan, unless its entry is taken */
+    size_t loan_count;
+    struct lent_buffer loans[LOANS_MAX];
+    bool is_taken[LOANS_MAX]; /* the table's entry is that of one of them */
 };
 
 struct lender {
@@ -118,18 +125,18 @@ int lender_create(const char *folder, uint64_t self, struct lender **lender_out,
     return 0;
 }
 
-static void end_loan(struct borrower_desk *desk, uint64_t loan)
+static void end_loan(struct borrower_desk *desk, size_t idx)
 {
-    struct buffer **slot = &desk->loans[loan % LOANS_MAX];
-    buffer_unref(*slot);
-    *slot = NULL;
+    buffer_unref(desk->loans[idx].buffer);
+    desk->is_taken[desk->loans[idx].number % LOANS_MAX] = false;
+    desk->loans[idx] = desk->loans[--desk->loan_count];
 }
 
 static void close_desk(struct lender *lender, size_t idx)
 {
     struct borrower_desk *desk = lender->desks[idx];
-    for (uint64_t loan = desk->oldest; loan < desk->next; loan++)
-        end_loan(desk, loan);
+    while (desk->loan_count > 0)
+        end_loan(desk, desk->loan_count - 1);
     segment_close(&desk->table);
     close(desk->socket);
     free(desk);
@@ -171,7 +178,8 @@ static void let_in(struct lender *lender)
             close(fd);
             continue;
         }
-        *desk = (struct borrower_desk){.socket = fd, .next = 1, .oldest = 1};
+        desk->socket = fd;
+        desk->next = 1;
         lender->desks[lender->desk_count++] = desk;
     }
 }
@@ -199,13 +207,10 @@ static void take_back(struct borrower_desk *desk)
     if (desk->table.data == NULL)
         return;
     const _Atomic uint64_t *table = (const _Atomic uint64_t *)(const void *)desk->table.data;
-    for (uint64_t loan = desk->oldest; loan < desk->next; loan++) {
-        size_t slot = loan % LOANS_MAX;
-        if (desk->loans[slot] != NULL &&
-            atomic_load_explicit(&table[slot], memory_order_acquire) == loan)
-            end_loan(desk, loan);
-        if (loan == desk->oldest && desk->loans[slot] == NULL)
-            desk->oldest++;
+    for (size_t i = desk->loan_count; i-- > 0;) {
+        uint64_t number = desk->loans[i].number;
+        if (atomic_load_explicit(&table[number % LOANS_MAX], memory_order_acquire) == number)
+            end_loan(desk, i);
     }
 }
 
@@ -254,22 +259,25 @@ int lender_lend(struct lender *lender, uint64_t borrower, struct buffer *buffer,
         buffer_pool_segment(lender->pool, segment->idx) != segment)
         return ERR_AGAIN;
     struct borrower_desk *desk = find(lender, borrower);
-    if (desk == NULL || desk->loans[desk->next % LOANS_MAX] != NULL ||
-        !has_told(lender, desk, segment->idx))
+    if (desk == NULL || desk->loan_count == LOANS_MAX || !has_told(lender, desk, segment->idx))
         return ERR_AGAIN;
+    while (desk->is_taken[desk->next % LOANS_MAX])
+        desk->next++; /* by a loan that is kept for long: the others go on around it */
     *loan_out = (struct loan){
         .segment = segment->idx,
         .offset = (uint64_t)((const unsigned char *)buffer->data - segment->data),
         .size_bytes = buffer->size_bytes,
         .number = desk->next,
     };
-    desk->loans[desk->next++ % LOANS_MAX] = buffer_ref(buffer);
+    desk->is_taken[desk->next % LOANS_MAX] = true;
+    desk->loans[desk->loan_count++] = (struct lent_buffer){desk->next++, buffer_ref(buffer)};
     return 0;
 }
 
 void lender_cancel(struct lender *lender, uint64_t borrower, uint64_t loan)
 {
     struct borrower_desk *desk = find(lender, borrower);
-    if (desk != NULL && loan >= desk->oldest && loan < desk->next)
-        end_loan(desk, loan);
+    for (size_t i = desk == NULL ? 0 : desk->loan_count; i-- > 0;)
+        if (desk->loans[i].number == loan)
+            end_loan(desk, i);
 }

@@ -144,26 +144,64 @@ static void test_lender_lends_only_what_is_its_own_and_to_whom_it_knows(void)
     close_pair(&pair);
 }
 
-static void test_borrower_refuses_a_loan_of_what_there_is_not(void)
+/* One change makes a loan of what there is not. */
+static void spoil(struct loan *loan, int how)
+{
+    if (how == 0)
+        loan->segment = 1;
+    else if (how == 1)
+        loan->offset += (uint64_t)1 << 40;
+    else if (how == 2)
+        loan->size_bytes = (uint64_t)1 << 40;
+    else if (how == 3)
+        loan->size_bytes = 0;
+    else if (how == 4)
+        loan->number = 0;
+    else
+        loan->offset = UINT64_MAX - 7;
+}
+
+static void test_borrower_refuses_a_loan_of_what_there_is_not_and_is_lent_no_more(void)
+{
+    for (int how = 0; how < 6; how++) {
+        struct pair pair;
+        struct loan good, bad;
+        struct buffer *read = NULL;
+        open_pair(&pair);
+        struct buffer *lent = make(&pair, 1);
+        CU_ASSERT_EQUAL_FATAL(lender_lend(pair.lender, BORROWER, lent, &good), 0);
+        CU_ASSERT_EQUAL(borrower_take(pair.borrower, LENDER + 1, &good, &read), ERR_PROTO);
+        CU_ASSERT_EQUAL_FATAL(borrower_take(pair.borrower, LENDER, &good, &read), 0);
+        bad = good;
+        spoil(&bad, how);
+        CU_ASSERT_EQUAL(borrower_take(pair.borrower, LENDER, &bad, &read), ERR_PROTO);
+        buffer_unref(read); /* what it had it may read, and give back, all the same */
+        meet(&pair);
+        CU_ASSERT(!lender_reaches(pair.lender, BORROWER));
+        CU_ASSERT_EQUAL(refs(lent), 1);
+        CU_ASSERT_EQUAL(lender_lend(pair.lender, BORROWER, lent, &good), ERR_AGAIN);
+        buffer_unref(lent);
+        close_pair(&pair);
+    }
+}
+
+static void test_lender_goes_on_around_a_loan_that_never_comes_back(void)
 {
     struct pair pair;
-    struct loan good;
+    struct loan lost, loan;
     struct buffer *read = NULL;
     open_pair(&pair);
-    struct buffer *lent = make(&pair, 1);
-    CU_ASSERT_EQUAL_FATAL(lender_lend(pair.lender, BORROWER, lent, &good), 0);
-    struct loan bad[6] = {good, good, good, good, good, good};
-    bad[0].segment = 1;
-    bad[1].offset += (uint64_t)1 << 40;
-    bad[2].size_bytes = (uint64_t)1 << 40;
-    bad[3].size_bytes = 0;
-    bad[4].number = 0;
-    bad[5].offset = UINT64_MAX - 7;
-    for (size_t i = 0; i < 6; i++)
-        CU_ASSERT_EQUAL(borrower_take(pair.borrower, LENDER, &bad[i], &read), ERR_PROTO);
-    CU_ASSERT_EQUAL(borrower_take(pair.borrower, LENDER + 1, &good, &read), ERR_PROTO);
-    CU_ASSERT_EQUAL_FATAL(borrower_take(pair.borrower, LENDER, &good, &read), 0);
-    buffer_unref(read);
+    struct buffer *kept = make(&pair, 1), *lent = make(&pair, 2);
+    CU_ASSERT_EQUAL_FATAL(lender_lend(pair.lender, BORROWER, kept, &lost), 0);
+    for (int i = 0; i < 3 * LOANS_MAX; i++) {
+        CU_ASSERT_EQUAL_FATAL(lender_lend(pair.lender, BORROWER, lent, &loan), 0);
+        CU_ASSERT_EQUAL_FATAL(borrower_take(pair.borrower, LENDER, &loan, &read), 0);
+        buffer_unref(read);
+        lender_tend(pair.lender);
+    }
+    CU_ASSERT_EQUAL(refs(lent), 1);
+    CU_ASSERT_EQUAL(refs(kept), 2);
+    buffer_unref(kept);
     buffer_unref(lent);
     close_pair(&pair);
 }
@@ -273,7 +311,8 @@ static void test_lender_uses_no_folder_that_others_may_enter(void)
     X(test_lender_takes_loans_back_in_any_order)                     \
     X(test_lender_lends_no_more_than_fits_the_table)                 \
     X(test_lender_lends_only_what_is_its_own_and_to_whom_it_knows)   \
-    X(test_borrower_refuses_a_loan_of_what_there_is_not)             \
+    X(test_borrower_refuses_a_loan_of_what_there_is_not_and_is_lent_no_more) \
+    X(test_lender_goes_on_around_a_loan_that_never_comes_back)       \
     X(test_borrower_cannot_write_into_what_it_is_lent)               \
     X(test_lender_ends_the_loans_of_a_borrower_that_is_killed)       \
     X(test_borrower_reads_on_when_the_lender_is_gone)                \
