@@ -30,8 +30,8 @@ static void sum(float *restrict out, const float *restrict a, const float *restr
         out[i] = a[i] + b[i];
 }
 
-/* All exponent bits set means NaN or infinity (IEEE 754-2008, 3.4): then, and only then, one more in
- * the lowest of them carries into the sign's place. */
+/* All exponent bits set means NaN or infinity (IEEE 754-2008, 3.4): then, and only then, one more
+ * in the lowest of them carries into the sign's place. */
 static bool is_finite(const float *values, size_t count)
 {
     uint32_t found = 0;

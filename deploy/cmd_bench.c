@@ -9,7 +9,8 @@ static void print_help(FILE *out)
 {
     fputs("Usage: talweg bench WHAT [OPTION...]\n"
           "Measure this machine and Talweg on it.\n\n"
-          "  exchange   gradients out, weights in: bytes a second, latency, processor time, memory\n\n"
+          "  exchange   gradients out, weights in: bytes a second, latency, processor time, "
+          "memory\n\n"
           "`talweg bench WHAT --help` tells more of one.\n",
           out);
 }

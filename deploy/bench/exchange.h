@@ -53,8 +53,8 @@ const char *bench_transport_name(enum bench_transport transport);
 /* ERR_NOT_FOUND when there is no such name. */
 MUST_USE int bench_transport_find(const char *name, enum bench_transport *transport_out);
 
-/* ERR_STOPPED: asked to; ERR_LOST: a process ended, with its reason; ERR_TIMEOUT; ERR_IO; ERR_NOMEM;
- * all with a sentence. */
+/* ERR_STOPPED: asked to; ERR_LOST: a process ended, with its reason; ERR_TIMEOUT; ERR_IO;
+ * ERR_NOMEM; all with a sentence. */
 MUST_USE int bench_exchange(const struct bench_case *what, struct bench_result *result_out,
                             struct err_msg *why);
 

@@ -1,5 +1,5 @@
 /* A worker's compute: tasks in order, each in pieces, gradients by a closed formula.  A task whose
- * weights are still coming in begins when all of them are there; until then it can be called off. */
+ * weights still come in begins when all of them are there; until then it can be called off. */
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>

@@ -39,8 +39,8 @@ static void tear_down(struct stage *stage)
     layout_destroy(stage->layout);
 }
 
-/* So many steps in which each shard has so many bytes a step of traffic, or says nothing; returns whether blocks
- * were warmed.  The first call begins the first window. */
+/* So many steps in which each shard has so many bytes a step of traffic, or says nothing; returns
+ * whether blocks were warmed.  The first call begins the first window. */
 static bool run(struct stage *stage, uint64_t steps, const uint64_t bytes[SHARDS], uint64_t ms)
 {
     stage->step += steps;

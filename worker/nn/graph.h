@@ -85,8 +85,8 @@ typedef void (*graph_tensor_done)(void *ctx, size_t tensor_idx);
 
 /* Loss and gradient of one batch.  weights, grad: [weight_count]; grad is overwritten with the sum
  * over samples (count 0: zeros).  done may be NULL.  Everything is borrowed for the call.  False
- * when batch->wait gave up; then nothing was done, grad and the result mean nothing.  An empty batch
- * waits for all weights too: whoever is done has seen them there. */
+ * when batch->wait gave up; then nothing was done, grad and the result mean nothing.  An empty
+ * batch waits for all weights too: whoever is done has seen them there. */
 bool graph_train(struct graph_run *run, const struct graph_batch *batch, const real *weights,
                  real *grad, graph_tensor_done done, void *ctx, struct loss_result *result_out);
 
