@@ -57,7 +57,7 @@ static void set_adam(const struct settings *settings, const struct update *u,
     step->beta2 = (float)beta2;
     step->rest2 = (float)(1.0 - beta2);
     step->rate = (float)((double)u->rate / (1.0 - power(beta1, u->step + 1)));
-    step->root_scale = (float)(1.0 / sqrt(1.0 - power(beta2, u->step + 1)));
+    step->root_bias = (float)sqrt(1.0 - power(beta2, u->step + 1));
     step->epsilon = (float)settings->optimizer.epsilon;
     step->keep = (float)(1.0 - (double)u->rate * decay);
 }

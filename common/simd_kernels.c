@@ -95,7 +95,7 @@ INLINE void adam_loop(struct simd_step step, const float *grad2)
         float s = step.beta2 * step.second[i] + step.rest2 * (g * g);
         step.first[i] = m;
         step.second[i] = s;
-        float root = sqrtf(s) * step.root_scale + step.epsilon;
+        float root = sqrtf(s) / step.root_bias + step.epsilon;
         step.out[i] = step.keep * w - step.rate * (m / root);
     }
 }

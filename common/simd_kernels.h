@@ -26,7 +26,7 @@ struct simd_step {
     /* adam: rate is rate / (1 - beta1^t) */
     float beta1, rest1; /* rest = 1 - beta, taken in double */
     float beta2, rest2;
-    float root_scale; /* 1 / sqrt(1 - beta2^t): a product costs less than a division */
+    float root_bias; /* sqrt(1 - beta2^t) */
     float epsilon;
     float keep; /* what decoupled decay leaves of a weight; 1 without */
 };

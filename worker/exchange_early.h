@@ -38,8 +38,8 @@ bool early_is_answered(struct exchange *x, const struct lane_task *task);
 bool early_is_read(const struct exchange *x, const struct exchange_block *block);
 
 /* What is measured of a step: something is pushed; a lane is computed; all blocks of the next
- * version are there; that version begins, or the step is given up.  And a lane has told how long it waited
- * for weights. */
+ * version are there; that version begins, or the step is given up.  And a lane has told how long it
+ * waited for weights. */
 void early_note_push(struct exchange *x);
 void early_note_computed(struct exchange *x);
 void early_note_whole(struct exchange *x);

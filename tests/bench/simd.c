@@ -24,7 +24,7 @@ static bool run(const struct simd_kernels *kernels, enum kernel kernel, size_t c
                              .grad2 = arrays[2], .first = arrays[3], .second = arrays[4],
                              .count = count, .scale = 1e-9f, .rate = 1e-9f, .momentum = 0.9f,
                              .beta1 = 0.9f, .rest1 = 0.1f, .beta2 = 0.99f, .rest2 = 0.01f,
-                             .root_scale = 1.0f, .epsilon = 1e-8f, .keep = 1.0f};
+                             .root_bias = 1.0f, .epsilon = 1e-8f, .keep = 1.0f};
     switch (kernel) {
     case COPY:
         memcpy(arrays[5], arrays[1], count * sizeof(float));

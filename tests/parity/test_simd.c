@@ -140,7 +140,7 @@ static void run(optimizer_kernel kernel, struct arrays *arrays, size_t head, siz
                                  .out = arrays->out + 1, .count = count, .scale = 0.0125f,
                                  .weight_decay = 0.01f, .l1 = 1e-3f, .rate = 0.07f,
                                  .momentum = 0.9f, .beta1 = 0.9f, .rest1 = 0.1f, .beta2 = 0.99f,
-                                 .rest2 = 0.01f, .root_scale = 0.3f, .epsilon = 1e-8f,
+                                 .rest2 = 0.01f, .root_bias = 0.3f, .epsilon = 1e-8f,
                                  .keep = 0.999f};
         if (variant & 1)
             step.grad2 = arrays->grad2 + 2;

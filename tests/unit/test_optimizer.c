@@ -13,7 +13,8 @@
     X(test_optimizer_decay_and_l1_spare_a_tensor_without_decay) \
     X(test_optimizer_adamw_decays_apart_from_the_gradient) \
     X(test_optimizer_leaves_weights_and_gradient_as_they_were) \
-    X(test_optimizer_adds_two_gradients_as_if_they_had_been_added_before)
+    X(test_optimizer_adds_two_gradients_as_if_they_had_been_added_before) \
+    X(test_optimizer_gives_the_bits_that_were_recorded)
 
 static struct settings job(enum optimizer_kind kind)
 {
@@ -196,6 +197,46 @@ static void test_optimizer_adds_two_gradients_as_if_they_had_been_added_before(v
         CU_ASSERT(memcmp(added.out, in_place.weights, sizeof(added.out)) == 0);
         CU_ASSERT(memcmp(added.state, in_place.state, sizeof(added.state)) == 0);
     }
+}
+
+/* FNV-1a of what five steps make of 96 weights. */
+static uint64_t bits_of(enum optimizer_kind kind)
+{
+    enum { RECORDED = 96 };
+    struct settings settings = job(kind);
+    float weights[RECORDED], grad[RECORDED], first[RECORDED] = {0}, second[RECORDED] = {0};
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    settings.optimizer.weight_decay = 0.01;
+    for (size_t i = 0; i < RECORDED; i++)
+        weights[i] = ((float)i - 40.5f) / 64.0f;
+    for (uint64_t step = 0; step < 5; step++) {
+        for (size_t i = 0; i < RECORDED; i++)
+            grad[i] = (float)((i * 37 + step * 11) % 97) / 16.0f - 3.0f;
+        struct update update = {.weights = weights,
+                                .grad = grad,
+                                .grad_scale = 1.0f / 3.0f,
+                                .state = {first, second},
+                                .weights_out = weights,
+                                .count = RECORDED,
+                                .has_decay = true,
+                                .step = step,
+                                .rate = 0.1f};
+        optimizer_apply(&settings, &update);
+    }
+    for (size_t i = 0; i < sizeof(weights); i++)
+        hash = (hash ^ ((const unsigned char *)weights)[i]) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+/* Whoever changes these changes the digest of every job, and what a checkpoint goes on to: the
+ * numbers are those of the loops as they were before there were several of them. */
+static void test_optimizer_gives_the_bits_that_were_recorded(void)
+{
+    CU_ASSERT_EQUAL(bits_of(OPTIMIZER_SGD), UINT64_C(0x5fa72544c7844c92));
+    CU_ASSERT_EQUAL(bits_of(OPTIMIZER_MOMENTUM), UINT64_C(0x88a85df2e64de62d));
+    CU_ASSERT_EQUAL(bits_of(OPTIMIZER_NESTEROV), UINT64_C(0x5ffca93f6d2f7e4c));
+    CU_ASSERT_EQUAL(bits_of(OPTIMIZER_ADAM), UINT64_C(0xf74f48d6b1ad9b09));
+    CU_ASSERT_EQUAL(bits_of(OPTIMIZER_ADAMW), UINT64_C(0x2edc792c107b1d76));
 }
 
 UNIT_MAIN("optimizer", TESTS)
