@@ -10,6 +10,8 @@
  */
 #include "proto/message.h"
 
+enum { WIRE_VERSION = 3 };
+
 enum {
     WIRE_BLOCKS_MAX = 1 << 24,
     WIRE_TEXT_BYTES_MAX = 64 << 20,
