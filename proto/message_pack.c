@@ -1,4 +1,5 @@
 #include "proto/message.h"
+
 #include "proto/wire_check.h"
 #include "talweg.pb-c.h"
 

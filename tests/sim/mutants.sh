@@ -125,9 +125,9 @@ mutant void_is_told_of_one_block "steps_are_left_out_everywhere_or_nowhere" \
     for (uint32_t i = 0; i < x->layout->block_count; i++)' \
     'for (uint32_t i = 0; i < 1; i++)'
 mutant void_is_one_lane_less "steps_are_left_out_everywhere_or_nowhere" ps/shard_count.c \
-    'if (!block->is_void && !reduction_has(&block->sums, whole.lanes))
+    'if (!block->is_void && !reduction_has(&block->sums, root))
         return;' \
-    'if (!reduction_has(&block->sums, whole.lanes))
+    'if (!reduction_has(&block->sums, root))
         return;'
 mutant view_is_sent_before_it_is_on_disk "coordinator_dies" ps/coordinator_views.c \
     '    outbox_put(out, (struct address){PARTY_JOURNAL, 0}, &msg);
