@@ -10,6 +10,17 @@
 #include <unistd.h>
 #include "common/log.h"
 
+/* The largest that glibc takes; and more than a server has on its way from several workers. */
+enum { MMAP_BYTES = 32 << 20, TRIM_BYTES = 256 << 20 };
+
+/* ZeroMQ takes memory for each message that it receives.  Without this, blocks come as fresh pages
+ * from the system and go back to it, which costs several times their copy (tests/bench/README.md). */
+static void keep_memory(void)
+{
+    mallopt(M_MMAP_THRESHOLD, MMAP_BYTES);
+    mallopt(M_TRIM_THRESHOLD, TRIM_BYTES);
+}
+
 int role_begin(const struct launch *launch, const struct settings *settings, struct err_msg *why)
 {
     int fd = STDERR_FILENO;
@@ -17,6 +28,7 @@ int role_begin(const struct launch *launch, const struct settings *settings, str
     signal(SIGXFSZ, SIG_IGN); /* a file-size limit is an error to tell of, not an end */
     if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
         mallopt(M_ARENA_MAX, 1); /* each further heap would reserve 64 MiB of it */
+    keep_memory();
     if (launch->log != NULL)
         fd = open(launch->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (fd < 0)
