@@ -13,8 +13,8 @@
 /* The largest that glibc takes; and more than a server has on its way from several workers. */
 enum { MMAP_BYTES = 32 << 20, TRIM_BYTES = 256 << 20 };
 
-/* ZeroMQ takes memory for each message that it receives.  Without this, blocks come as fresh pages
- * from the system and go back to it, which costs several times their copy (tests/bench/README.md). */
+/* ZeroMQ takes memory for each message that it receives.  Without this, blocks come as fresh
+ * pages from the system and go back to it (tests/bench/README.md, Exchange). */
 static void keep_memory(void)
 {
     mallopt(M_MMAP_THRESHOLD, MMAP_BYTES);

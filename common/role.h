@@ -8,7 +8,8 @@
  */
 #include "common/launch.h"
 
-/* Opens the log that launch asks for, and lets the process keep memory that it frees.  ERR_IO with a sentence. */
+/* Opens the log that launch asks for, and lets the process keep memory that it frees.  ERR_IO with
+ * a sentence. */
 MUST_USE int role_begin(const struct launch *launch, const struct settings *settings,
                         struct err_msg *why);
 
