@@ -20,7 +20,13 @@ struct batching {
 };
 
 /* Number of `where` in draw keys, so that no two purposes share random numbers. */
-enum draw_where { DRAW_INIT = 1, DRAW_ORDER = 2, DRAW_HELD_OUT = 3, DRAW_OPERATOR = 16 };
+enum draw_where {
+    DRAW_INIT = 1,
+    DRAW_ORDER = 2,
+    DRAW_HELD_OUT = 3,
+    DRAW_OPERATOR = 16,
+    DRAW_CODEC = 1 << 30 /* and the tensor's index */
+};
 
 uint64_t batching_epoch_steps(const struct batching *batching);
 

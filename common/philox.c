@@ -165,6 +165,17 @@ uint32_t draw_u32(const struct draw_key *key, uint64_t index)
     return words[index % 4];
 }
 
+void draw_fill_u32(const struct draw_key *key, uint64_t first_index, uint32_t *out, size_t count)
+{
+    struct stream stream = stream_of(key);
+    for (size_t at = 0; at < count; at += CHUNK_WORDS) {
+        uint32_t words[CHUNK_WORDS];
+        size_t take = count - at < CHUNK_WORDS ? count - at : CHUNK_WORDS;
+        stream_chunk(&stream, (first_index + at) / 4, words);
+        memcpy(out + at, words, take * sizeof(*out));
+    }
+}
+
 float draw_uniform(const struct draw_key *key, uint64_t index)
 {
     return uniform_of(draw_u32(key, index));

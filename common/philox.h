@@ -35,6 +35,9 @@ uint32_t draw_u32(const struct draw_key *key, uint64_t index);
 /* Uniform in [0, 1), a multiple of 2^-24. */
 float draw_uniform(const struct draw_key *key, uint64_t index);
 
+/* out[i] = draw_u32(key, first_index + i), many at a time.  first_index: a multiple of 4. */
+void draw_fill_u32(const struct draw_key *key, uint64_t first_index, uint32_t *out, size_t count);
+
 /* Standard normal, |x| < 6.8. */
 float draw_normal(const struct draw_key *key, uint64_t index);
 
