@@ -34,6 +34,11 @@ static float power_of_two(int exponent)
     return float_of((uint32_t)(exponent + 127) << 23);
 }
 
+bool codec_rounds(enum codec_kind codec)
+{
+    return codec == CODEC_BF16 || codec == CODEC_INT8;
+}
+
 struct codec_grid codec_grid_of(enum codec_kind codec, uint64_t seed, const struct layout *layout,
                                 size_t block_idx)
 {

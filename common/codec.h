@@ -9,8 +9,8 @@
  * (seed, step, tensor, which element, which node), so that whoever adds up a node rounds it alike.
  * Rounding is apart from encoding: a number once rounded stays what it is when it is rounded again,
  * encoded and decoded, so a sum that is rounded at every node of the tree has the same bits whether
- * its parts came through a wire or not.  The very largest may become infinite.  sparse: pairs of index and value, of the rest nothing is
- * said; a sum is then zero there.
+ * its parts came through a wire or not.  The very largest may become infinite.  sparse: pairs of
+ * index and value, of the rest nothing is said; a sum is then zero there.
  *
  * Shapes:   values: [count] f32.  f32: 4 count bytes.  bf16: 2 count.  int8: [count] s8, then one
  *           s8 for each 256 of them: log2 of the scale, or 127 when one is no finite number.
@@ -39,6 +39,9 @@ struct codec_grid {
     uint32_t tensor_idx;
     uint64_t first; /* element of the tensor that the block begins with; int8: of whole groups */
 };
+
+/* Numbers are rounded: bf16 and int8. */
+bool codec_rounds(enum codec_kind codec);
 
 /* step is left 0. */
 struct codec_grid codec_grid_of(enum codec_kind codec, uint64_t seed, const struct layout *layout,

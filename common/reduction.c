@@ -128,6 +128,9 @@ int reduction_add(struct reduction *reduction, struct lane_node node, struct buf
         drop(reduction, idx);
         err = reduction_join(parts, pool);
         node = lane_node_parent(node);
+        if (err == 0)
+            codec_round_node(&reduction->grid, node, parts[0]->data,
+                             parts[0]->size_bytes / sizeof(float));
     }
     if (err == 0) {
         reduction->nodes[reduction->count++] = (struct reduction_node){node, parts[0]};

@@ -4,7 +4,8 @@
 /* reduction - the sum of one block's gradients over the lanes of one step, along the fixed tree.
  *
  * Nodes arrive in any order, perhaps twice, perhaps made under different deals of the lanes; two
- * siblings are added as soon as both are there, so the sum's bits depend on the tree alone.  A
+ * siblings are added, and the sum rounded as the job's codec has it, as soon as both are there, so
+ * the sum's bits depend on the tree alone.  A
  * worker reduces the subtrees of its own lanes, a shard the whole tree; the shard's optimizer makes
  * the last addition of all while it reads.
  *
@@ -17,7 +18,7 @@
  *           else's and may be written; only else in one of the pool's.
  */
 #include "common/buffer.h"
-#include "common/lane.h"
+#include "common/codec.h"
 
 struct reduction_node;
 
@@ -26,6 +27,7 @@ struct reduction {
     struct reduction_node *nodes; /* disjoint; siblings only below an open root */
     size_t count, capacity;
     uint32_t open_lanes; /* of the tree whose root is left as two summands; 0: none is left so */
+    struct codec_grid grid; /* what sums are rounded to; its step is of the sums in work */
 };
 
 /* Takes over sum, always.  The caller has checked that node is one of the tree's and that sum has

@@ -33,11 +33,12 @@ uint64_t rounds_last_due(const struct settings *settings, uint64_t every, uint64
 bool rounds_is_due(const struct settings *settings, uint64_t every, uint64_t round);
 
 /* What a round's sum is multiplied by to be the mean that the servers' optimizer takes: over its
- * samples, or over lanes. */
+ * samples, or over lanes; with codec topk, workers have done so. */
 float rounds_sum_scale(const struct settings *settings, const struct batching *batching,
                        uint64_t round);
 
-/* The settings with, in `optimizer`, what servers do at the end of a round.  The same pointers:
+/* The settings with, in `optimizer`, what servers do at the end of a round; with codec topk they
+ * take off what the workers' optimizers have made.  The same pointers:
  * never destroyed, valid as long as `settings`. */
 struct settings rounds_server_settings(const struct settings *settings);
 

@@ -270,6 +270,28 @@ static int check_data(const struct loader *loader)
     return 0;
 }
 
+static bool is_adaptive(enum optimizer_kind kind)
+{
+    return kind == OPTIMIZER_ADAM || kind == OPTIMIZER_ADAMW;
+}
+
+static int check_codec(const struct loader *loader)
+{
+    const struct settings *s = loader->settings;
+    bool is_topk = s->exchange.codec == CODEC_SPARSE;
+    if (s->exchange.codec == CODEC_INT8 && s->exchange.block_bytes % (4 * CODEC_GROUP) != 0)
+        return refuse(loader, "exchange.block_bytes",
+                      "found %u; codec int8 needs whole groups of %d numbers: a multiple of %d",
+                      s->exchange.block_bytes, CODEC_GROUP, 4 * CODEC_GROUP);
+    if (is_topk && s->exchange.consistency != CONSISTENCY_BSP)
+        return refuse(loader, "exchange.codec",
+                      "found \"topk\", which goes with exchange.consistency \"bsp\" only");
+    if (is_topk && is_adaptive(s->optimizer.kind))
+        return refuse(loader, "exchange.codec",
+                      "found \"topk\", which goes with optimizer.kind sgd, momentum and nesterov");
+    return 0;
+}
+
 static int check_training(const struct loader *loader)
 {
     const struct settings *s = loader->settings;
@@ -314,6 +336,8 @@ int settings_load(const char *job_path, const char *const *sets, size_t set_coun
         err = check_data(&loader);
     if (err == 0)
         err = check_training(&loader);
+    if (err == 0)
+        err = check_codec(&loader);
     if (err != 0) {
         settings_destroy(settings);
         return err;

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include "common/err.h"
 #include "common/log.h"
+#include "common/codec.h"
 #include "common/model_spec.h"
 #include "common/settings_table.h"
 
@@ -78,6 +79,9 @@ struct settings {
         uint32_t staleness; /* ssp: clocks */
         uint32_t local_steps; /* local, as are the next two */
         double outer_rate, outer_momentum;
+        enum codec_kind codec;
+        double topk_fraction; /* codec sparse, as is the next */
+        uint64_t topk_warmup_steps;
         uint32_t block_bytes;
         uint64_t credit_bytes, parked_bytes;
         bool shared_memory;

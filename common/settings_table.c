@@ -117,6 +117,15 @@ static const struct setting table[] = {
     ROW(exchange.outer_momentum, REAL, "", 0, BELOW_1, "0.9", true,
         "local: share of the servers' velocity that stays (Nesterov); with 0, and "
         "exchange.outer_rate 1, weights become the mean of the lanes'")
+    CHOICE(exchange.codec, "f32 bf16 int8 topk", "f32", true,
+           "how gradients and weights are sent; bf16, int8: with 8 bits of precision, and with "
+           "about 7 and a scale for each 256 numbers, the same bits in every run; topk: what "
+           "has grown largest, the rest is kept for later (bsp with sgd, momentum or nesterov). "
+           "Servers keep all bits, and send them when the job ends")
+    ROW(exchange.topk_fraction, REAL, "", ABOVE_0, 1, "0.01", true,
+        "codec topk: share of each block's gradient that a worker sends in a step")
+    ROW(exchange.topk_warmup_steps, U64, "steps", 0, STEPS_MAX, "0", true,
+        "codec topk: steps over which that share falls from all, by the same factor each")
     ROW(exchange.block_bytes, U32, "bytes", 4096, 33554432, "1048576", false,
         "size of a block, the piece in which weights are placed and sent; a multiple of 4")
     ROW(exchange.credit_bytes, U64, "bytes", 4096, BYTES_MAX, "67108864", false,

@@ -58,7 +58,7 @@ static unsigned char *put_pair(unsigned char *out, size_t idx, float value)
     return out + CODEC_PAIR_BYTES;
 }
 
-void sparse_move_largest(float *values, float *beside, size_t count, size_t keep, void *out)
+void sparse_move_largest(float *values, size_t count, size_t keep, void *out)
 {
     size_t ties;
     uint32_t threshold = sparse_threshold(values, count, keep, &ties);
@@ -70,8 +70,6 @@ void sparse_move_largest(float *values, float *beside, size_t count, size_t keep
         ties -= bits == threshold;
         at = put_pair(at, i, values[i]);
         values[i] = 0.0f;
-        if (beside != NULL)
-            beside[i] = 0.0f;
     }
     assert(at == (unsigned char *)out + keep * CODEC_PAIR_BYTES);
 }

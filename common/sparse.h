@@ -18,8 +18,8 @@
 uint32_t sparse_threshold(const float *values, size_t count, size_t keep, size_t *ties_out);
 
 /* Writes `keep` pairs: the values of largest magnitude, the first ones where several are as large,
- * and clears them in values and in beside [count], which may be NULL. */
-void sparse_move_largest(float *values, float *beside, size_t count, size_t keep, void *out);
+ * and clears them in values. */
+void sparse_move_largest(float *values, size_t count, size_t keep, void *out);
 
 /* How many of the sums a[i] + b[i] are not zero; b may be NULL. */
 size_t sparse_count(const float *a, const float *b, size_t count);

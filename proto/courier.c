@@ -119,7 +119,8 @@ static bool goes_with(const struct envelope *first, const struct envelope *item)
     const struct message *a = &first->msg, *b = &item->msg;
     return a->kind == b->kind && address_equal(first->to, item->to) && a->view == b->view &&
            a->era == b->era && a->sender == b->sender && a->key.step == b->key.step &&
-           a->key.lane_begin == b->key.lane_begin && a->key.lane_end == b->key.lane_end;
+           a->key.lane_begin == b->key.lane_begin && a->key.lane_end == b->key.lane_end &&
+           a->key.codec == b->key.codec;
 }
 
 static size_t payload_bytes(const struct envelope *item)

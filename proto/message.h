@@ -6,7 +6,8 @@
  * A message is a protobuf header frame and, for some kinds, one raw little-endian payload frame.
  * Payloads never pass through protobuf.
  *
- * Shapes:   MSG_PUSH, MSG_WEIGHTS, MSG_UPDATE, MSG_LEAF payload: [block's elements] f32;
+ * Shapes:   MSG_LEAF payload: [block's elements] f32; MSG_PUSH, MSG_WEIGHTS, MSG_UPDATE: the same
+ *           in the form that key.codec says (common/codec.h);
  *           MSG_BLOCK_STATE: weights, then each part of the optimizer's state, each as the block;
  *           MSG_REPLICA: the same and, unless bsp, the lanes' clocks, [lane_count] u64;
  *           MSG_STATUS: JSON text.
@@ -15,6 +16,7 @@
  */
 #include "common/arena.h"
 #include "common/buffer.h"
+#include "common/codec.h"
 #include "common/lending.h"
 #include "proto/view.h"
 
@@ -83,6 +85,7 @@ struct block_key {
     uint64_t step; /* of a push: the step; of weights, state, pull: the version */
     uint32_t block;
     uint32_t lane_begin, lane_end; /* the node of the reduction tree */
+    enum codec_kind codec; /* of the payload; of a pull: sparse, when it has the version before */
 };
 
 struct outcome {

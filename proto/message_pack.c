@@ -192,6 +192,7 @@ static void write_key(const struct block_key *key, Talweg__BlockKey *wire)
     wire->block = key->block;
     wire->lane_begin = key->lane_begin;
     wire->lane_end = key->lane_end;
+    wire->codec = (uint32_t)key->codec;
 }
 
 /* wire->body_case is set; fills *body and lets the header point to it. */

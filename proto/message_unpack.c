@@ -288,6 +288,7 @@ static void read_key(const Talweg__BlockKey *wire, struct block_key *out)
     out->block = wire->block;
     out->lane_begin = wire->lane_begin;
     out->lane_end = wire->lane_end;
+    out->codec = (enum codec_kind)wire->codec;
 }
 
 static int read_body(const Talweg__Header *wire, struct arena *arena, struct message *out,

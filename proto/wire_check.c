@@ -314,13 +314,21 @@ static bool lanes_fit(const struct block_key *key, enum message_kind kind)
     }
 }
 
+static bool has_codec(enum message_kind kind)
+{
+    return kind == MSG_PUSH || kind == MSG_PULL || kind == MSG_WEIGHTS || kind == MSG_UPDATE;
+}
+
 static int check_key(const struct block_key *key, enum message_kind kind, struct err_msg *why)
 {
     const struct bound bounds[] = {
         {"step", key->step, WIRE_COUNT_MAX},
         {"block", key->block, WIRE_BLOCKS_MAX - 1},
+        {"codec", (uint64_t)key->codec, CODEC_COUNT - 1},
     };
     int err = check_bounds(bounds, ARRAY_LEN(bounds), why);
+    if (err == 0 && key->codec != CODEC_F32 && !has_codec(kind))
+        err = err_set(why, ERR_PROTO, "has a codec");
     if (err == 0 && !lanes_fit(key, kind))
         err = err_set(why, ERR_PROTO, "lanes %u to %u are no %s", key->lane_begin, key->lane_end,
                       kind == MSG_LACK ? "run of lanes" : "node of the tree");

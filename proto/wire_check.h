@@ -10,7 +10,7 @@
  */
 #include "proto/message.h"
 
-enum { WIRE_VERSION = 3 };
+enum { WIRE_VERSION = 4 };
 
 enum {
     WIRE_BLOCKS_MAX = 1 << 24,
@@ -37,7 +37,7 @@ enum wire_body {
 
 enum wire_payload {
     PAYLOAD_NONE,
-    PAYLOAD_FLOATS, /* one or more f32 */
+    PAYLOAD_FLOATS, /* f32, or what a codec makes of them: one or more words of four bytes */
     PAYLOAD_TEXT
 };
 

@@ -1,6 +1,7 @@
 #include "ps/shard_state.h"
 
 #include <stdio.h>
+#include "ps/shard_codec.h"
 
 bool shard_is_settled(const struct shard_block *block)
 {
@@ -42,7 +43,7 @@ static bool may_answer(const struct shard *shard, const struct shard_block *bloc
                                     !is_behind(shard, block, waiter, &lane));
 }
 
-static void answer(struct shard *shard, const struct shard_block *block,
+static void answer(struct shard *shard, struct shard_block *block,
                    const struct shard_waiter *waiter, struct outbox *out)
 {
     struct message weights = shard_message(shard, MSG_WEIGHTS);
@@ -53,9 +54,14 @@ static void answer(struct shard *shard, const struct shard_block *block,
         shard->totals.staleness_count[behind < BEAT_STALENESS ? behind : BEAT_STALENESS - 1]++;
         weights.key.step = waiter->version;
     }
-    weights.payload = block->weights;
-    shard->totals.bytes_out += block->weights->size_bytes;
+    weights.payload = shard_encode_weights(shard, block, waiter, &weights.key.codec);
+    if (weights.payload == NULL) {
+        shard_give_up(shard, ERR_NOMEM, "no memory for a block's weights on the wire", out);
+        return;
+    }
+    shard->totals.bytes_out += weights.payload->size_bytes;
     outbox_put(out, waiter->who, &weights);
+    buffer_unref(weights.payload);
 }
 
 void shard_answer_waiters(struct shard *shard, struct shard_block *block, struct outbox *out)
@@ -76,7 +82,7 @@ bool shard_answer_or_wait(struct shard *shard, struct shard_block *block,
         answer(shard, block, waiter, out);
         return true;
     }
-    if (shard_block_wait(block, waiter->who, waiter->version) != 0)
+    if (shard_block_wait(block, waiter) != 0)
         shard_give_up(shard, ERR_NOMEM, "no memory for who waits for a block", out);
     return false;
 }
@@ -126,7 +132,7 @@ void shard_take_pull(struct shard *shard, struct address from, const struct mess
                      struct outbox *out)
 {
     struct shard_block *block = shard_find(shard, msg->key.block);
-    struct shard_waiter waiter = {from, msg->key.step};
+    struct shard_waiter waiter = {from, msg->key.step, msg->key.codec == CODEC_SPARSE};
     if (block == NULL || msg->key.step > shard->step_count) {
         shard_refuse(shard, from, ERR_PROTO, "pull of a block or a version that there is not", out);
         return;
@@ -171,7 +177,12 @@ void shard_take_pull_old(struct shard *shard, struct address from, const struct 
     }
     struct message weights = shard_message(shard, MSG_WEIGHTS);
     weights.key = (struct block_key){.step = msg->key.step, .block = block->block_idx};
-    weights.payload = block->previous;
-    shard->totals.bytes_out += block->previous->size_bytes;
+    weights.payload = shard_encode_previous(shard, block, &weights.key.codec);
+    if (weights.payload == NULL) {
+        shard_give_up(shard, ERR_NOMEM, "no memory for a block's weights on the wire", out);
+        return;
+    }
+    shard->totals.bytes_out += weights.payload->size_bytes;
     outbox_put(out, from, &weights);
+    buffer_unref(weights.payload);
 }

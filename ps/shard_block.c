@@ -18,7 +18,8 @@ int shard_block_create(struct shard_block *block, const struct shard_block_spec 
         .captured = spec->step,
         .lane_count = spec->lane_count,
         .state_count = spec->state_count,
-        .sums.open_lanes = spec->lane_count,
+        .sums.open_lanes = codec_rounds(spec->grid.codec) ? 0 : spec->lane_count,
+        .sums.grid = spec->grid,
     };
     for (size_t i = 0; i < spec->state_count; i++) {
         block->state[i] = calloc(block->count, sizeof(float));
@@ -39,6 +40,7 @@ void shard_block_free(struct shard_block *block)
 {
     buffer_unref(block->weights);
     buffer_unref(block->previous);
+    buffer_unref(block->encoded);
     for (size_t i = 0; i < SHARD_STATES_MAX; i++)
         free(block->state[i]);
     free(block->clocks);
@@ -85,6 +87,7 @@ static int copy_state(struct shard_block *block, const unsigned char *from,
     memcpy(fresh->data, from, bytes);
     buffer_unref(block->weights);
     block->weights = fresh;
+    shard_block_forget_encoded(block);
     for (size_t i = 0; i < block->state_count; i++)
         memcpy(block->state[i], from + (i + 1) * bytes, bytes);
     block->is_ready = true;
@@ -130,6 +133,12 @@ struct buffer *shard_block_capture(const struct shard_block *block, bool has_clo
     if (has_clocks && block->clocks != NULL)
         memcpy(to + total, block->clocks, clock_bytes(block));
     return whole;
+}
+
+void shard_block_forget_encoded(struct shard_block *block)
+{
+    buffer_unref(block->encoded);
+    block->encoded = NULL;
 }
 
 static bool has_samples(const struct shard_block *block, const struct shard_update *update,
@@ -196,6 +205,7 @@ int shard_block_apply(struct shard_block *block, const struct shard_update *upda
     int err = update->parts[0] == NULL ? 0 : change_weights(block, update, step);
     if (err != 0)
         return err;
+    shard_block_forget_encoded(block);
     if (clock != NULL)
         ++*clock;
     block->version++;
@@ -224,22 +234,24 @@ uint64_t shard_block_newest(const struct shard_block *block)
     return fastest;
 }
 
-int shard_block_wait(struct shard_block *block, struct address who, uint64_t version)
+int shard_block_wait(struct shard_block *block, const struct shard_waiter *asked)
 {
     size_t count = 0, limit = block->clocks == NULL ? 1 : block->lane_count;
     struct shard_waiter *lowest = NULL;
     for (size_t i = 0; i < block->waiter_count; i++) {
         struct shard_waiter *waiter = &block->waiters[i];
-        if (!address_equal(waiter->who, who))
+        if (!address_equal(waiter->who, asked->who))
             continue;
-        if (waiter->version == version)
+        if (waiter->version == asked->version) {
+            waiter->has_base = waiter->has_base && asked->has_base;
             return 0;
+        }
         count++;
         if (lowest == NULL || waiter->version < lowest->version)
             lowest = waiter;
     }
     if (count >= limit) {
-        lowest->version = version;
+        *lowest = *asked;
         return 0;
     }
     if (block->waiter_count == block->waiter_capacity) {
@@ -250,6 +262,6 @@ int shard_block_wait(struct shard_block *block, struct address who, uint64_t ver
         block->waiters = waiters;
         block->waiter_capacity = capacity;
     }
-    block->waiters[block->waiter_count++] = (struct shard_waiter){who, version};
+    block->waiters[block->waiter_count++] = *asked;
     return 0;
 }

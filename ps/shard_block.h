@@ -28,6 +28,7 @@ enum shard_role { ROLE_NONE, ROLE_PRIMARY, ROLE_BACKUP, ROLE_LEARNER };
 struct shard_waiter {
     struct address who;
     uint64_t version;
+    bool has_base; /* the version before is with it: what has changed since is enough */
 };
 
 /* Valid when zeroed: a block that this shard has nothing of. */
@@ -46,6 +47,7 @@ struct shard_block {
     uint32_t lane_count;
     struct buffer *weights;
     struct buffer *previous; /* bsp: weights of the version before, until all have this one */
+    struct buffer *encoded; /* weights as a codec other than f32 has them; NULL: not made yet */
     uint64_t cloned; /* version that came from another shard without the one before; 0: none */
     size_t state_count;
     float *state[SHARD_STATES_MAX];
@@ -73,6 +75,7 @@ struct shard_block_spec {
     uint32_t lane_count;
     bool has_clocks;
     uint64_t step; /* that all lanes begin at */
+    struct codec_grid grid;
 };
 
 /* Takes the memory of state, zeroed; the block is not ready yet. */
@@ -107,11 +110,14 @@ MUST_USE int shard_block_apply(struct shard_block *block, const struct shard_upd
 uint64_t shard_block_step(const struct shard_block *block);
 uint64_t shard_block_newest(const struct shard_block *block);
 
+/* The weights have changed. */
+void shard_block_forget_encoded(struct shard_block *block);
+
 /* Nobody works on the version before any more. */
 void shard_block_forget_previous(struct shard_block *block);
 
-/* Remembers who is to be sent `version`; the same twice is one.  Of one address at most one in bsp,
- * else one a lane: the latest. */
-MUST_USE int shard_block_wait(struct shard_block *block, struct address who, uint64_t version);
+/* Remembers whom to send what; the same twice is one.  Of one address at most one in bsp, else one
+ * a lane: the latest. */
+MUST_USE int shard_block_wait(struct shard_block *block, const struct shard_waiter *waiter);
 
 #endif

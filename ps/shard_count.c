@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include "common/vector_math.h"
+#include "ps/shard_codec.h"
 
 /* Of the coordinator's patience, how much a primary may use up before it makes no new version. */
 static const double lease_share = 0.8;
@@ -41,6 +42,22 @@ void shard_clear_sums(struct shard *shard, struct shard_block *block)
     block->is_void = false;
 }
 
+static int feed(struct shard *shard, struct shard_block *block, struct lane_node lanes,
+                struct buffer *sum, struct outbox *out)
+{
+    struct replica_update update = {.lanes = lanes};
+    if (!replicas_are_fed(&block->replicas))
+        return 0;
+    if (sum != NULL) {
+        update.sum = shard_encode_sum(shard, block, sum, &update.codec);
+        if (update.sum == NULL)
+            return ERR_NOMEM;
+    }
+    shard_feed(shard, block, &update, out);
+    buffer_unref(update.sum);
+    return 0;
+}
+
 /* Makes the next version of parts, which are borrowed; [0] NULL: the step is left out.  A copy is
  * sent the sum as one buffer, else the optimizer adds while it reads. */
 static void make_version(struct shard *shard, struct shard_block *block, struct lane_node lanes,
@@ -59,10 +76,11 @@ static void make_version(struct shard *shard, struct shard_block *block, struct 
     };
     if (err == 0)
         err = shard_block_apply(block, &update);
-    struct replica_update made_of = {.sum = parts[0], .lanes = lanes};
-    if (err == 0)
-        shard_feed(shard, block, &made_of, out);
-    else
+    if (err == 0) {
+        shard_encode_change(shard, block, parts);
+        err = feed(shard, block, lanes, parts[0], out);
+    }
+    if (err != 0)
         shard_give_up(shard, ERR_NOMEM, "no memory for the next version of a block", out);
 }
 
@@ -142,7 +160,7 @@ static bool is_push(const struct shard *shard, const struct shard_block *block,
         return false;
     return lane_node_is_valid(node, block->lane_count) && msg->key.step < shard->step_count &&
            (block->clocks == NULL || node.end - node.begin == 1) &&
-           (is_void || msg->payload->size_bytes == shard_block_bytes(block));
+           (is_void || shard_is_payload(shard, block, msg));
 }
 
 static void refuse_push(struct shard *shard, struct address from, const struct message *msg,
@@ -179,6 +197,7 @@ static int park(struct shard *shard, struct shard_block *block, const struct mes
         shard->dropped_count++;
         return 0;
     }
+    block->sums.grid.step = block->version;
     int err = reduction_add(&block->sums, node, buffer_ref(msg->payload), shard->pool);
     shard->parked_bytes = shard->parked_bytes - before + reduction_held_bytes(&block->sums);
     return err == ERR_STALE ? 0 : err;
@@ -215,6 +234,40 @@ static void count_by_clock(struct shard *shard, struct shard_block *block,
     }
 }
 
+/* msg with its numbers as they are added up.  False: it is not to be counted. */
+static bool open_payload(struct shard *shard, struct address from, struct message *msg,
+                         struct outbox *out)
+{
+    const struct shard_block *block = &shard->blocks[msg->key.block];
+    struct buffer *floats = NULL;
+    int err = shard_decode(shard, block, msg, &floats);
+    if (err == ERR_NOMEM)
+        shard_give_up(shard, err, "no memory for a gradient", out);
+    else if (err != 0)
+        refuse_push(shard, from, msg, out);
+    if (err != 0)
+        return false;
+    msg->payload = floats;
+    if (vector_is_finite(floats->data, block->count))
+        return true;
+    buffer_unref(floats);
+    alarm_nonfinite(shard, from, msg, out);
+    return false;
+}
+
+/* The block's step in work, from somebody who waits for its end; msg's payload is numbers. */
+static void count(struct shard *shard, struct shard_block *block, struct address from,
+                  const struct message *msg, struct outbox *out)
+{
+    struct shard_waiter waiter = {from, msg->key.step + 1, block->clocks == NULL};
+    if (shard_block_wait(block, &waiter) != 0)
+        shard_give_up(shard, ERR_NOMEM, "no memory for a push", out);
+    else if (block->clocks == NULL)
+        count_in_tree(shard, block, msg, out);
+    else
+        count_by_clock(shard, block, msg, out);
+}
+
 void shard_take_push(struct shard *shard, struct address from, const struct message *msg,
                      struct outbox *out)
 {
@@ -232,23 +285,19 @@ void shard_take_push(struct shard *shard, struct address from, const struct mess
         shard->dropped_count++;
         return;
     }
+    struct message push = *msg;
     bool is_stale = msg->key.step < expected; /* counted already; the answer may have been lost */
-    if (!is_stale && msg->payload != NULL &&
-        !vector_is_finite(msg->payload->data, block->count)) {
-        alarm_nonfinite(shard, from, msg, out);
+    if (!is_stale && msg->payload != NULL && !open_payload(shard, from, &push, out))
         return;
-    }
     shard->totals.push_count++;
     shard->totals.bytes_in += msg->payload == NULL ? 0 : msg->payload->size_bytes;
-    struct shard_waiter waiter = {from, msg->key.step + 1};
-    if (!is_stale && block->clocks == NULL) /* who pushes has this version of all blocks */
-        shard_block_forget_previous(block);
-    if (is_stale)
+    if (is_stale) {
+        struct shard_waiter waiter = {from, msg->key.step + 1, block->clocks == NULL};
         shard_answer_or_wait(shard, block, &waiter, out);
-    else if (shard_block_wait(block, waiter.who, waiter.version) != 0)
-        shard_give_up(shard, ERR_NOMEM, "no memory for a push", out);
-    else if (block->clocks == NULL)
-        count_in_tree(shard, block, msg, out);
-    else
-        count_by_clock(shard, block, msg, out);
+        return;
+    }
+    if (block->clocks == NULL) /* who pushes has this version of all blocks */
+        shard_block_forget_previous(block);
+    count(shard, block, from, &push, out);
+    buffer_unref(push.payload);
 }

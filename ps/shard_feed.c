@@ -103,7 +103,8 @@ static void send_update(struct shard *shard, const struct shard_block *block,
     msg.key = (struct block_key){.step = version,
                                  .block = block->block_idx,
                                  .lane_begin = update->lanes.begin,
-                                 .lane_end = update->lanes.end};
+                                 .lane_end = update->lanes.end,
+                                 .codec = update->codec};
     msg.payload = update->sum;
     if (update->sum != NULL)
         shard->totals.bytes_out += update->sum->size_bytes;

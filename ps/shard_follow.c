@@ -1,5 +1,7 @@
 #include "ps/shard_state.h"
 
+#include "ps/shard_codec.h"
+
 /* The block, if the sender is its primary by this shard's view and this shard follows it. */
 static struct shard_block *followed(struct shard *shard, struct address from,
                                     const struct message *msg)
@@ -21,13 +23,30 @@ static void confirm(struct shard *shard, struct address to, const struct shard_b
     outbox_put(out, to, &updated);
 }
 
-static bool fits(const struct shard_block *block, const struct message *msg)
+static bool fits(const struct shard *shard, const struct shard_block *block,
+                 const struct message *msg)
 {
     struct lane_node lanes = {msg->key.lane_begin, msg->key.lane_end};
     uint32_t expected = block->clocks == NULL ? block->lane_count : 1;
     return lane_node_is_valid(lanes, block->lane_count) && lanes.end - lanes.begin == expected &&
-           (msg->kind == MSG_UPDATE_VOID ||
-            msg->payload->size_bytes == shard_block_bytes(block));
+           (msg->kind == MSG_UPDATE_VOID || shard_is_payload(shard, block, msg));
+}
+
+/* ERR_PROTO, ERR_NOMEM, and nothing has changed. */
+static int update(struct shard *shard, struct shard_block *block, const struct message *msg)
+{
+    struct shard_update update = {
+        .settings = &shard->server_settings,
+        .batching = &shard->batching,
+        .step_count = shard->step_count,
+        .lanes = {msg->key.lane_begin, msg->key.lane_end},
+        .pool = shard->pool,
+    };
+    int err = msg->payload == NULL ? 0 : shard_decode(shard, block, msg, &update.parts[0]);
+    if (err == 0)
+        err = shard_block_apply(block, &update);
+    buffer_unref(update.parts[0]);
+    return err;
 }
 
 void shard_take_update(struct shard *shard, struct address from, const struct message *msg,
@@ -36,20 +55,15 @@ void shard_take_update(struct shard *shard, struct address from, const struct me
     struct shard_block *block = followed(shard, from, msg);
     if (block == NULL)
         return;
-    if (!block->is_ready || !block->is_fed || !fits(block, msg)) {
+    if (!block->is_ready || !block->is_fed || !fits(shard, block, msg)) {
         shard->dropped_count++;
         return;
     }
-    struct shard_update update = {
-        .settings = &shard->server_settings,
-        .batching = &shard->batching,
-        .step_count = shard->step_count,
-        .lanes = {msg->key.lane_begin, msg->key.lane_end},
-        .parts = {msg->payload, NULL},
-        .pool = shard->pool,
-    };
-    if (msg->key.step == block->version && shard_block_apply(block, &update) != 0)
+    int err = msg->key.step == block->version ? update(shard, block, msg) : 0;
+    if (err == ERR_NOMEM)
         shard_give_up(shard, ERR_NOMEM, "no memory for the next version of a block", out);
+    else if (err != 0)
+        shard_refuse(shard, from, err, "an update that is not what its codec makes", out);
     else
         confirm(shard, from, block, out);
 }

@@ -12,6 +12,7 @@
  * Surprise: none; what is sent when is shard_feed's business.
  */
 #include "common/buffer.h"
+#include "common/codec.h"
 #include "common/lane.h"
 
 enum { REPLICAS_MAX = 2, REPLICA_UPDATES_MAX = 64 };
@@ -34,7 +35,8 @@ struct replica {
 
 /* What made version log_begin + i the next one. */
 struct replica_update {
-    struct buffer *sum; /* NULL: left out */
+    struct buffer *sum; /* as it goes on the wire; NULL: left out */
+    enum codec_kind codec;
     struct lane_node lanes;
 };
 

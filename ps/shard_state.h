@@ -8,6 +8,7 @@
  *
  *   shard          the door: greets, beats, ticks, and gives each message to the file it concerns
  *   shard_view     what a view makes of every block
+ *   shard_codec    payloads to numbers and back (a header of its own)
  *   shard_answer   pulls, and everyone who waits for a version
  *   shard_count    pushes: what makes a new version
  *   shard_feed     a primary's side of its blocks' replicas

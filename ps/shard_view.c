@@ -42,13 +42,17 @@ static void forget_era(struct shard *shard)
 
 static int create_block(struct shard *shard, uint32_t block_idx)
 {
+    const struct settings *settings = shard->spec.settings;
     enum optimizer_kind kind = shard->server_settings.optimizer.kind;
     struct shard_block_spec spec = {.layout = shard->layout,
                                     .block_idx = block_idx,
                                     .state_count = optimizer_state_count(kind),
                                     .lane_count = shard->batching.lane_count,
                                     .has_clocks = !shard_is_bsp(shard),
-                                    .step = shard->start_step};
+                                    .step = shard->start_step,
+                                    .grid = codec_grid_of(settings->exchange.codec,
+                                                          settings->job.seed, shard->layout,
+                                                          block_idx)};
     return shard_block_create(&shard->blocks[block_idx], &spec);
 }
 

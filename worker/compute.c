@@ -115,6 +115,19 @@ static void give_failure(struct lane_thread *self, int code, const char *text)
     give(self, &bye);
 }
 
+/* A leaf is a node, too. */
+static void round_leaf(const struct lane_thread *self, size_t block_idx, float *values)
+{
+    const struct settings *settings = self->compute->spec.settings;
+    const struct layout *layout = self->compute->spec.layout;
+    const struct range *range = &layout->blocks[block_idx].range;
+    struct codec_grid grid =
+        codec_grid_of(settings->exchange.codec, settings->job.seed, layout, block_idx);
+    struct lane_node leaf = {self->task->lane, self->task->lane + 1};
+    grid.step = self->task->step;
+    codec_round_node(&grid, leaf, values, (size_t)(range->end - range->begin));
+}
+
 /* graph_tensor_done: copies each block of a finished tensor out of the flat gradient, the last one
  * first: the one order that credit relies on. */
 static void give_tensor(void *ctx, size_t tensor_idx)
@@ -132,6 +145,7 @@ static void give_tensor(void *ctx, size_t tensor_idx)
             return;
         }
         memcpy(leaf.payload->data, self->grad + range->begin, bytes);
+        round_leaf(self, (size_t)i, leaf.payload->data);
         leaf.key = (struct block_key){.step = self->task->step,
                                       .block = (uint32_t)i,
                                       .lane_begin = self->task->lane,

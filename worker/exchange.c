@@ -280,6 +280,7 @@ void exchange_step(struct exchange *x, uint64_t now_ms, struct address from,
 
 int exchange_create(const struct exchange_spec *spec, struct exchange **exchange_out)
 {
+    enum codec_kind codec = spec->settings->exchange.codec;
     struct exchange *x = calloc(1, sizeof(*x));
     if (x == NULL)
         return ERR_NOMEM;
@@ -292,12 +293,18 @@ int exchange_create(const struct exchange_spec *spec, struct exchange **exchange
     for (int i = 0; i < 2; i++)
         x->weights[i] = calloc((size_t)x->layout->weight_count, sizeof(float));
     if (x->lanes == NULL || x->blocks == NULL || x->weights[0] == NULL ||
-        x->weights[1] == NULL || buffer_pool_create(0, &x->pool) != 0) {
+        x->weights[1] == NULL ||
+        (spec->pool == NULL && buffer_pool_create(0, &x->own_pool) != 0) ||
+        (codec == CODEC_SPARSE && residual_create(spec->settings, x->layout, &x->residual) != 0)) {
         exchange_destroy(x);
         return ERR_NOMEM;
     }
-    for (size_t i = 0; i < x->layout->block_count; i++)
+    x->pool = spec->pool == NULL ? x->own_pool : spec->pool;
+    for (size_t i = 0; i < x->layout->block_count; i++) {
         x->blocks[i].link = NOBODY;
+        x->blocks[i].sums.grid =
+            codec_grid_of(codec, spec->settings->job.seed, x->layout, i);
+    }
     *exchange_out = x;
     return 0;
 }
@@ -316,7 +323,8 @@ void exchange_destroy(struct exchange *x)
     free(x->shards);
     free(x->weights[0]);
     free(x->weights[1]);
-    buffer_pool_destroy(x->pool);
+    residual_destroy(x->residual);
+    buffer_pool_destroy(x->own_pool);
     free(x);
 }
 

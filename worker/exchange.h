@@ -12,8 +12,8 @@
  * Shapes:   MSG_LEAF payload: [block's elements] f32, the sum over a lane's samples.
  * Owner:    the worker's loop.  Thread: that loop's only; compute threads read the weights that a
  *           task points to, which stay as they are until the task is answered.
- * Memory:   two vectors of weights; sums of lanes that wait for their sibling; nodes that are whole
- *           until they are answered, of which at most exchange.credit_bytes are pushed to one
+ * Memory:   two vectors of weights; with codec topk two more, of what was not sent yet; sums of
+ *           lanes that wait for their sibling; nodes that are whole until they are answered, of which at most exchange.credit_bytes are pushed to one
  *           shard, or one block.
  * Source:   Li et al., OSDI 2014; fused push-pull as in Jiang et al. (BytePS), OSDI 2020.
  * Surprise: none.
@@ -27,6 +27,7 @@ struct exchange_spec {
     const struct settings *settings; /* borrowed, as is hello.layout, for the exchange's life */
     struct hello hello;              /* what the worker says of itself */
     uint64_t incarnation;
+    struct buffer_pool *pool; /* of what is pushed; NULL: one of its own */
 };
 
 MUST_USE int exchange_create(const struct exchange_spec *spec, struct exchange **exchange_out);

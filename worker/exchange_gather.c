@@ -1,6 +1,6 @@
 #include "worker/exchange_gather.h"
 
-#include <string.h>
+#include "worker/exchange_codec.h"
 #include "worker/exchange_early.h"
 #include "worker/exchange_lanes.h"
 #include "worker/exchange_link.h"
@@ -93,8 +93,7 @@ static bool is_news(const struct exchange *x, const struct exchange_block *block
                     const struct message *msg)
 {
     uint64_t version = msg->key.step;
-    if (version > x->step_count || version < x->start_step ||
-        msg->payload->size_bytes != block_bytes(x, msg->key.block))
+    if (version > x->step_count || version < x->start_step || !exchange_is_payload(x, msg))
         return false;
     if (x->is_bsp)
         return !(block->is_next_here && version <= block->next_version) &&
@@ -123,8 +122,8 @@ void gather_take(struct exchange *x, const struct message *msg, struct outbox *o
         put_off(x, block, msg->key.step, out);
         return;
     }
-    memcpy(x->weights[1 - x->now] + x->layout->blocks[msg->key.block].range.begin,
-           msg->payload->data, msg->payload->size_bytes);
+    if (exchange_decode(x, msg) != 0)
+        return; /* it is asked for again */
     /* Karn and Partridge, "Improving Round-Trip Time Estimates in Reliable Transport Protocols",
      * SIGCOMM 1987: what was asked for again does not tell how long an answer takes. */
     if (block->is_asked && block->asked_ms == block->begun_ms)

@@ -1,6 +1,7 @@
 #include "worker/exchange_lanes.h"
 
 #include "common/rounds.h"
+#include "worker/exchange_codec.h"
 #include "worker/exchange_early.h"
 #include "worker/exchange_gather.h"
 #include "worker/exchange_link.h"
@@ -14,7 +15,7 @@ bool lanes_is_eval_due(const struct exchange *x, uint64_t version)
 {
     uint64_t every = x->spec.settings->job.eval_every;
     if (every == 0)
-        every = x->epoch_steps;
+        every = batching_epoch_steps(&x->batching);
     if (x->test_count == 0)
         return false;
     return version == x->step_count ||
@@ -165,6 +166,15 @@ static bool is_wanted(const struct exchange *x, const struct message *msg)
            msg->key.lane_begin < x->lane_count && is_dealt(&x->lanes[msg->key.lane_begin]);
 }
 
+/* Takes over sum.  ERR_NOMEM. */
+static int hold(struct exchange *x, uint32_t block_idx, struct lane_node node, struct buffer *sum)
+{
+    struct held_node held = {.node = node};
+    int err = exchange_encode(x, block_idx, sum, &held);
+    buffer_unref(sum);
+    return err == 0 ? held_add(&x->blocks[block_idx].held, &held) : err;
+}
+
 void lanes_take_leaf(struct exchange *x, const struct message *msg, struct outbox *out)
 {
     if (!is_wanted(x, msg) || x->blocks[msg->key.block].is_next_here)
@@ -175,11 +185,12 @@ void lanes_take_leaf(struct exchange *x, const struct message *msg, struct outbo
     struct buffer *sum = buffer_ref(msg->payload);
     int err = 0;
     if (node.end - node.begin > 1) {
+        block->sums.grid.step = x->version;
         err = reduction_add(&block->sums, leaf, sum, x->pool);
         sum = err == 0 ? reduction_take(&block->sums, node) : NULL;
     }
     if (err == 0 && sum != NULL)
-        err = held_add(&block->held, node, sum);
+        err = hold(x, msg->key.block, node, sum);
     if (err == ERR_NOMEM)
         exchange_give_up(x, ERR_NOMEM, "no memory for a gradient", out);
     else if (err == 0 && sum != NULL)

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "worker/exchange_codec.h"
 #include "worker/exchange_early.h"
 
 static struct address primary(const struct exchange *x, uint32_t block_idx)
@@ -30,10 +31,11 @@ static void send_node(struct exchange *x, uint32_t block_idx, struct held_node *
     push.key = (struct block_key){.step = x->version,
                                   .block = block_idx,
                                   .lane_begin = held->node.begin,
-                                  .lane_end = held->node.end};
-    push.payload = held->sum;
+                                  .lane_end = held->node.end,
+                                  .codec = held->codec};
+    push.payload = held->payload;
     outbox_put(out, primary(x, block_idx), &push);
-    x->totals.bytes_out += held->sum->size_bytes;
+    x->totals.bytes_out += held->payload->size_bytes;
     x->totals.push_count++;
     early_note_push(x);
     note_asked(x, &x->blocks[block_idx], held->is_sent);
@@ -50,7 +52,7 @@ static void send_unsent(struct exchange *x, uint32_t block_idx, struct outbox *o
 
 static uint64_t cost(const struct exchange *x, uint32_t block_idx)
 {
-    return (x->node_count == 0 ? 1 : x->node_count) * block_bytes(x, block_idx);
+    return (x->node_count == 0 ? 1 : x->node_count) * exchange_payload_bytes(x, block_idx);
 }
 
 static void admit_first(struct exchange *x, struct exchange_link *link, struct outbox *out)
@@ -121,7 +123,9 @@ void link_pull(struct exchange *x, uint32_t block_idx, struct outbox *out)
     struct message msg = message_of(x, x->is_stepping_back ? MSG_PULL_OLD : MSG_PULL);
     if (x->blocks[block_idx].link == NOBODY)
         return;
-    msg.key = (struct block_key){.step = x->target, .block = block_idx};
+    msg.key = (struct block_key){.step = x->target,
+                                 .block = block_idx,
+                                 .codec = exchange_codec_wanted(x)};
     outbox_put(out, primary(x, block_idx), &msg);
     note_asked(x, &x->blocks[block_idx], true);
 }

@@ -7,6 +7,7 @@
  *   exchange_view     the coordinator's view becomes ours
  *   exchange_lanes    lanes become tasks, leaves become nodes
  *   exchange_link     nodes go to shards, within their credit, and are held until answered
+ *   exchange_codec    nodes to payloads, payloads to weights
  *   exchange_gather   weights come in, are asked for again, and make the next version
  *   exchange_early    the next step's lanes are dealt while its weights come in
  *
@@ -16,6 +17,7 @@
 #include "common/reduction.h"
 #include "worker/exchange.h"
 #include "worker/held.h"
+#include "worker/residual.h"
 #include "worker/results.h"
 
 enum push_state {
@@ -76,12 +78,14 @@ struct exchange {
     struct exchange_spec spec;
     const struct layout *layout;
     bool is_bsp; /* or local: a version is made of all lanes */
-    struct buffer_pool *pool; /* of sums whose summands may not be written */
+    struct batching batching;
+    struct buffer_pool *pool, *own_pool; /* own: NULL when the pool was given */
+    struct residual *residual;           /* codec sparse */
     uint64_t now_ms;
 
     struct run_id run;
     uint32_t view, era; /* 0: none yet */
-    uint64_t start_step, step_count, test_count, epoch_steps;
+    uint64_t start_step, step_count, test_count;
     struct shard_member *shards;
     struct exchange_link *links; /* of the same index */
     size_t shard_count;

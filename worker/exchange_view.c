@@ -24,19 +24,21 @@ static void begin_era(struct exchange *x, const struct view *view, struct outbox
     x->digest_hex[0] = 0;
     lanes_cancel(x, out);
     gather_restart(x);
+    if (x->residual != NULL)
+        residual_clear(x->residual);
     results_forget(&x->results, view->start_step);
 }
 
 static void take_job(struct exchange *x, const struct message *msg)
 {
     const struct view *view = &msg->view_body;
-    struct batching batching = {.sample_count = view->train_count,
-                                .batch = x->spec.settings->job.batch,
-                                .lane_count = x->lane_count};
     x->run = msg->run;
     x->step_count = view->step_count;
     x->test_count = view->test_count;
-    x->epoch_steps = batching_epoch_steps(&batching);
+    x->batching = (struct batching){.seed = x->spec.settings->job.seed,
+                                    .sample_count = view->train_count,
+                                    .batch = x->spec.settings->job.batch,
+                                    .lane_count = x->lane_count};
 }
 
 void exchange_take_view(struct exchange *x, const struct message *msg, struct outbox *out)

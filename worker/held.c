@@ -2,19 +2,19 @@
 
 #include <stdlib.h>
 
-int held_add(struct held *held, struct lane_node node, struct buffer *sum)
+int held_add(struct held *held, const struct held_node *node)
 {
     if (held->count == held->capacity) {
         size_t capacity = held->capacity == 0 ? 2 : 2 * held->capacity;
         struct held_node *nodes = realloc(held->nodes, capacity * sizeof(*nodes));
         if (nodes == NULL) {
-            buffer_unref(sum);
+            buffer_unref(node->payload);
             return ERR_NOMEM;
         }
         held->nodes = nodes;
         held->capacity = capacity;
     }
-    held->nodes[held->count++] = (struct held_node){.node = node, .sum = sum};
+    held->nodes[held->count++] = *node;
     return 0;
 }
 
@@ -27,7 +27,7 @@ void held_unsend(struct held *held)
 void held_clear(struct held *held)
 {
     for (size_t i = 0; i < held->count; i++)
-        buffer_unref(held->nodes[i].sum);
+        buffer_unref(held->nodes[i].payload);
     held->count = 0;
 }
 

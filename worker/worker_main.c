@@ -78,7 +78,9 @@ static int start_compute(struct workshop *shop, struct err_msg *why)
 static int start_exchange(struct workshop *shop, const struct launch *launch,
                           uint64_t incarnation, struct err_msg *why)
 {
-    struct exchange_spec spec = {.settings = shop->settings, .incarnation = incarnation};
+    struct exchange_spec spec = {.settings = shop->settings,
+                                 .incarnation = incarnation,
+                                 .pool = courier_pool(shop->courier)};
     struct hello *hello = &spec.hello;
     hello->rank = launch->rank;
     hello->pid = (uint32_t)getpid();

@@ -76,7 +76,9 @@ static int make_model(struct shop *shop, char *const *words, struct err_msg *why
 
 static int start_exchange(struct shop *shop, int rank, struct err_msg *why)
 {
-    struct exchange_spec spec = {.settings = shop->settings, .incarnation = shop->incarnation};
+    struct exchange_spec spec = {.settings = shop->settings,
+                                 .incarnation = shop->incarnation,
+                                 .pool = courier_pool(shop->courier)};
     struct hello *hello = &spec.hello;
     hello->rank = rank;
     hello->pid = (uint32_t)getpid();

@@ -119,20 +119,29 @@ uint64_t sim_step_count(const struct sim *sim)
     return rounds_of_job(&sim->spec->settings, &unused);
 }
 
-/* One version of a block has one content: in this run, and in the undisturbed one. */
+/* Whether the version's bits follow from the job. */
+static bool is_exact(const struct sim *sim)
+{
+    return is_bsp(sim) && sim->spec->settings.exchange.codec != CODEC_SPARSE;
+}
+
+/* One version of a block has one content, and one that is sent where that is rounded: in this run,
+ * and in the undisturbed one. */
 static void check_content(struct sim *sim, size_t from, const struct message *msg)
 {
     const struct block_key *key = &msg->key;
     const struct range *range = &sim->layout->blocks[key->block].range;
+    bool is_rounded = codec_rounds(key->codec);
     char who[40];
-    if (!is_bsp(sim) || key->step > SIM_HISTORY_MAX)
+    if (!is_exact(sim) || key->step > SIM_HISTORY_MAX)
         return;
-    uint64_t hash =
-        sim_hash(msg->payload->data, (size_t)(range->end - range->begin) * sizeof(float));
-    uint64_t *seen = &sim->seen.hash[key->block][key->step];
-    uint64_t known = sim->spec->expected == NULL
-                         ? *seen
-                         : sim->spec->expected->hash[key->block][key->step];
+    size_t count = (size_t)(range->end - range->begin);
+    uint64_t hash = sim_hash(msg->payload->data, codec_bytes(key->codec, count));
+    uint64_t *seen = &(is_rounded ? sim->seen.rounded : sim->seen.hash)[key->block][key->step];
+    const struct sim_history *expected = sim->spec->expected;
+    uint64_t known = *seen;
+    if (expected != NULL)
+        known = (is_rounded ? expected->rounded : expected->hash)[key->block][key->step];
     sim_text(sim, from, who, sizeof(who));
     if (known != 0 && known != hash)
         sim_violate(sim, "%s sends other bits of block %u version %" PRIu64 " (%s)", who,
@@ -146,8 +155,12 @@ static void check_sum(struct sim *sim, const struct message *msg)
     const struct range *range = &sim->layout->blocks[msg->key.block].range;
     const float *weights = msg->payload->data;
     const struct sim_history *expected = sim->spec->expected;
-    if (msg->key.step != sim_step_count(sim))
+    if (msg->key.step != sim_step_count(sim) || msg->key.codec == CODEC_SPARSE)
         return;
+    if (msg->key.codec != CODEC_F32) {
+        sim_violate(sim, "the weights that the job ends with are sent rounded");
+        return;
+    }
     for (uint64_t i = range->begin; i < range->end; i++) {
         float weight = weights[i - range->begin];
         sim->seen.weights[i] = weight;

@@ -48,6 +48,7 @@ struct sim_faults {
 /* What a run is to be like: filled by an undisturbed one, compared with by others. */
 struct sim_history {
     uint64_t hash[SIM_BLOCKS_MAX][SIM_HISTORY_MAX + 1]; /* of each version's weights; 0: none */
+    uint64_t rounded[SIM_BLOCKS_MAX][SIM_HISTORY_MAX + 1]; /* of what is sent of them, by a codec */
     float weights[SIM_WEIGHTS_MAX];                     /* in the end */
 };
 

@@ -94,7 +94,8 @@ static void give_leaf(struct sim *sim, size_t worker, const struct lane_task *ta
 {
     const struct range *range = &sim->layout->blocks[block].range;
     struct message leaf = {.kind = MSG_LEAF};
-    leaf.key = (struct block_key){task->step, (uint32_t)block, task->lane, task->lane + 1};
+    leaf.key = (struct block_key){
+        task->step, (uint32_t)block, task->lane, task->lane + 1, CODEC_F32};
     leaf.payload =
         buffer_pool_take(sim->pool, (size_t)(range->end - range->begin) * sizeof(float));
     float *out = leaf.payload->data;
@@ -104,6 +105,11 @@ static void give_leaf(struct sim *sim, size_t worker, const struct lane_task *ta
         fill_gradient(sim, task, range, out);
     if (is_broken(sim, task))
         out[0] = NAN;
+    struct codec_grid grid = codec_grid_of(sim->spec->settings.exchange.codec,
+                                           sim->spec->settings.job.seed, sim->layout, block);
+    grid.step = task->step;
+    codec_round_node(&grid, (struct lane_node){task->lane, task->lane + 1}, out,
+                     (size_t)(range->end - range->begin));
     give(sim, worker, &leaf);
     buffer_unref(leaf.payload);
 }
@@ -137,7 +143,7 @@ static bool is_given_whole(const struct sim *sim)
 static void give_whole(struct sim *sim, size_t worker, const struct lane_task *task)
 {
     struct message leaf = {.kind = MSG_LEAF_VOID};
-    leaf.key = (struct block_key){task->step, 0, task->lane, task->lane + 1};
+    leaf.key = (struct block_key){task->step, 0, task->lane, task->lane + 1, CODEC_F32};
     if (is_broken(sim, task)) {
         give(sim, worker, &leaf);
         return;

@@ -48,6 +48,30 @@ for cluster in '1 1' '3 8'; do
     compare "resumed at step $half on $servers servers, $workers workers" "$SCRATCH/run"
 done
 
+# Rounded for the wire, the bits are others, and again those of the job alone.
+for codec in bf16 int8; do
+    train "$SCRATCH/rounded" "$DIGITS" --servers 1 --workers 1 --set "exchange.codec=$codec" \
+        --set checkpoint.every=$half --set checkpoint.keep=0 || cat "$SCRATCH/rounded.txt"
+    rounded=$(digest "$SCRATCH/rounded")
+    check "$codec gives other bits" test "$rounded" != "$reference"
+    for cluster in '1 3' '2 4' '3 8'; do
+        read -r servers workers <<< "$cluster"
+        train "$SCRATCH/run" "$DIGITS" --servers "$servers" --workers "$workers" \
+            --set "exchange.codec=$codec" --set worker.threads=2 || cat "$SCRATCH/run.txt"
+        equal "$codec on $servers servers, $workers workers" "$(digest "$SCRATCH/run")" "$rounded"
+        rm -rf "$SCRATCH/run"
+    done
+    train "$SCRATCH/run" "$DIGITS" --servers 2 --workers 3 --set "exchange.codec=$codec" \
+        --set exchange.block_bytes=4096 --set exchange.shared_memory=false \
+        --set cluster.replicas=1 --set exchange.overlap=false
+    equal "$codec in blocks of 4 KiB, with copies" "$(digest "$SCRATCH/run")" "$rounded"
+    rm -rf "$SCRATCH/run"
+    train "$SCRATCH/run" "$DIGITS" --servers 3 --workers 2 --set "exchange.codec=$codec" \
+        --resume "$SCRATCH/rounded/checkpoint-$half"
+    equal "$codec resumed at step $half" "$(digest "$SCRATCH/run")" "$rounded"
+    rm -rf "$SCRATCH/run" "$SCRATCH/rounded"
+done
+
 # Another seed must give other bits, or all of the above says nothing.
 train "$SCRATCH/run" "$DIGITS" --set job.seed=12345
 check "another seed gives other bits" test "$(digest "$SCRATCH/run")" != "$reference"

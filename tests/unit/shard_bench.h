@@ -166,7 +166,7 @@ static inline void push_at(struct bench *bench, uint32_t idx, struct address fro
 static inline void push(struct bench *bench, struct address from, uint64_t step,
                         struct lane_node lanes, float value)
 {
-    push_at(bench, 0, from, (struct block_key){step, 0, lanes.begin, lanes.end}, value);
+    push_at(bench, 0, from, (struct block_key){step, 0, lanes.begin, lanes.end, CODEC_F32}, value);
 }
 
 static inline void pull(struct bench *bench, struct address from, uint64_t step)

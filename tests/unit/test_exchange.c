@@ -554,7 +554,7 @@ static void test_exchange_pushes_again_what_a_new_primary_has_not_had(void)
     show(&bench, &(struct picture){
                      .number = 2, .lane_worker = {0, 0, 1, 1}, .block_shard = {0, 1, 1}});
     CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_PUSH), 1); /* 0 stays where it is, 2 is answered */
-    CU_ASSERT(is_key(nth(&bench, MSG_PUSH, 0), (struct block_key){0, 1, 2, 4}));
+    CU_ASSERT(is_key(nth(&bench, MSG_PUSH, 0), (struct block_key){0, 1, 2, 4, CODEC_F32}));
     CU_ASSERT_EQUAL(nth(&bench, MSG_PUSH, 0)->to.id, 71);
     CU_ASSERT_EQUAL(((float *)nth(&bench, MSG_PUSH, 0)->msg.payload->data)[0], 2.0f);
     CU_ASSERT_EQUAL(bench.out.count, 1);
@@ -603,15 +603,15 @@ static void test_exchange_sends_again_what_a_shard_lacks(void)
     struct bench bench;
     begin(&bench);
     push_all(&bench, 0);
-    lack(&bench, (struct block_key){0, 1, 3, 4});
+    lack(&bench, (struct block_key){0, 1, 3, 4, CODEC_F32});
     CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_PUSH), 1);
-    CU_ASSERT(is_key(nth(&bench, MSG_PUSH, 0), (struct block_key){0, 1, 2, 4}));
-    lack(&bench, (struct block_key){0, 1, 0, 2});
+    CU_ASSERT(is_key(nth(&bench, MSG_PUSH, 0), (struct block_key){0, 1, 2, 4, CODEC_F32}));
+    lack(&bench, (struct block_key){0, 1, 0, 2, CODEC_F32});
     CU_ASSERT_EQUAL(bench.out.count, 0); /* somebody else's lanes */
-    lack(&bench, (struct block_key){1, 1, 2, 4});
+    lack(&bench, (struct block_key){1, 1, 2, 4, CODEC_F32});
     CU_ASSERT_EQUAL(bench.out.count, 0); /* another step */
     weights(&bench, 1, 1, 0.5f);
-    lack(&bench, (struct block_key){0, 1, 2, 4});
+    lack(&bench, (struct block_key){0, 1, 2, 4, CODEC_F32});
     CU_ASSERT_EQUAL(bench.out.count, 0); /* answered since */
     close_bench(&bench);
 }
@@ -631,12 +631,12 @@ static void test_exchange_asks_again_and_less_often_while_nothing_comes(void)
     CU_ASSERT_EQUAL(count(&bench, MSG_PULL), 0);
     tick(&bench, 1);
     CU_ASSERT_EQUAL(count(&bench, MSG_PULL), 1);
-    lack(&bench, (struct block_key){0, 2, 0, 2});
+    lack(&bench, (struct block_key){0, 2, 0, 2, CODEC_F32});
     tick(&bench, 1599);
     CU_ASSERT_EQUAL(count(&bench, MSG_PULL), 0); /* others are late, that is all */
     tick(&bench, 1);
     CU_ASSERT_EQUAL(count(&bench, MSG_PULL), 1);
-    lack(&bench, (struct block_key){0, 2, 2, 3});
+    lack(&bench, (struct block_key){0, 2, 2, 3, CODEC_F32});
     tick(&bench, 400);
     CU_ASSERT_EQUAL(count(&bench, MSG_PULL), 1); /* something had got lost */
     close_bench(&bench);
@@ -708,12 +708,12 @@ static void test_exchange_pushes_added_lanes_as_leaves(void)
     CU_ASSERT_EQUAL(bench.out.count, 2);
     CU_ASSERT_EQUAL(nth(&bench, MSG_TRAIN_LANE, 0)->msg.task.lane, 0);
     leaf(&bench, 0, 1, 2, 1.0f);
-    CU_ASSERT(is_key(nth(&bench, MSG_PUSH, 0), (struct block_key){0, 2, 1, 2}));
+    CU_ASSERT(is_key(nth(&bench, MSG_PUSH, 0), (struct block_key){0, 2, 1, 2, CODEC_F32}));
     leaf(&bench, 0, 0, 2, 1.0f);
-    CU_ASSERT(is_key(nth(&bench, MSG_PUSH, 0), (struct block_key){0, 2, 0, 1}));
+    CU_ASSERT(is_key(nth(&bench, MSG_PUSH, 0), (struct block_key){0, 2, 0, 1, CODEC_F32}));
     leaf(&bench, 0, 2, 2, 1.0f);
     leaf(&bench, 0, 3, 2, 1.0f);
-    CU_ASSERT(is_key(nth(&bench, MSG_PUSH, 0), (struct block_key){0, 2, 2, 4}));
+    CU_ASSERT(is_key(nth(&bench, MSG_PUSH, 0), (struct block_key){0, 2, 2, 4, CODEC_F32}));
     show(&bench, &(struct picture){.number = 3, .lane_worker = {0, 0, 1, 1}});
     show(&bench, &(struct picture){.number = 4, .lane_worker = {1, 1, 1, 1}});
     CU_ASSERT_EQUAL(bench.out.count, 0); /* they are in work already */
@@ -725,7 +725,7 @@ static void test_exchange_pushes_added_lanes_as_leaves(void)
     CU_ASSERT_EQUAL(count(&bench, MSG_TRAIN_LANE), 4);
     for (uint32_t lane = 0; lane < LANES; lane++)
         leaf(&bench, 1, lane, 2, 1.0f);
-    CU_ASSERT(is_key(nth(&bench, MSG_PUSH, 0), (struct block_key){1, 2, 0, 4}));
+    CU_ASSERT(is_key(nth(&bench, MSG_PUSH, 0), (struct block_key){1, 2, 0, 4, CODEC_F32}));
     close_bench(&bench);
 }
 
@@ -743,7 +743,7 @@ static void test_exchange_takes_lost_lanes_back_when_others_did_them(void)
     CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_TRAIN_LANE), 1);
     CU_ASSERT_EQUAL(nth(&bench, MSG_TRAIN_LANE, 0)->msg.task.step, 1);
     leaf(&bench, 1, 3, 2, 1.0f);
-    CU_ASSERT(is_key(nth(&bench, MSG_PUSH, 0), (struct block_key){1, 2, 3, 4}));
+    CU_ASSERT(is_key(nth(&bench, MSG_PUSH, 0), (struct block_key){1, 2, 3, 4, CODEC_F32}));
     close_bench(&bench);
 }
 
@@ -917,12 +917,12 @@ static void test_exchange_tells_every_shard_of_a_void_lane(void)
     begin(&bench);
     hear(&bench, compute, &msg);
     CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_VOID), BLOCKS);
-    CU_ASSERT(is_key(nth(&bench, MSG_VOID, 1), (struct block_key){0, 1, 2, 3}));
+    CU_ASSERT(is_key(nth(&bench, MSG_VOID, 1), (struct block_key){0, 1, 2, 3, CODEC_F32}));
     leaf(&bench, 0, 3, 1, 1.0f);
     CU_ASSERT_EQUAL(count(&bench, MSG_PUSH), 0);
     tick(&bench, 1000);
     CU_ASSERT_EQUAL(count(&bench, MSG_PULL), BLOCKS);
-    lack(&bench, (struct block_key){0, 1, 0, 4});
+    lack(&bench, (struct block_key){0, 1, 0, 4, CODEC_F32});
     CU_ASSERT_EQUAL(count(&bench, MSG_VOID), 1);
     show(&bench, &(struct picture){
                      .number = 2, .lane_worker = {0, 0, 1, 1}, .block_shard = {0, 0, 1}});
@@ -954,10 +954,10 @@ static void test_exchange_with_clocks_pushes_leaves(void)
     CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_TRAIN_LANE), 2);
     CU_ASSERT_EQUAL(nth(&bench, MSG_TRAIN_LANE, 0)->msg.task.step, 2); /* the slowest */
     leaf(&bench, 2, 3, 2, 1.0f);
-    CU_ASSERT(is_key(nth(&bench, MSG_PUSH, 0), (struct block_key){2, 2, 3, 4}));
+    CU_ASSERT(is_key(nth(&bench, MSG_PUSH, 0), (struct block_key){2, 2, 3, 4, CODEC_F32}));
     weights(&bench, 2, 3, 0.5f); /* before lane 2 was counted */
     leaf(&bench, 2, 2, 2, 1.0f);
-    CU_ASSERT(is_key(nth(&bench, MSG_PUSH, 0), (struct block_key){2, 2, 2, 3}));
+    CU_ASSERT(is_key(nth(&bench, MSG_PUSH, 0), (struct block_key){2, 2, 2, 3, CODEC_F32}));
     for (uint32_t block = 0; block < 2; block++)
         for (uint32_t lane = 2; lane < 4; lane++)
             leaf(&bench, 2, lane, block, 1.0f);
@@ -989,9 +989,9 @@ static void test_exchange_with_clocks_begins_at_the_slowest_when_lanes_come(void
     weights(&bench, 2, 2, 0.5f);
     CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_TRAIN_LANE), 3);
     CU_ASSERT_EQUAL(nth(&bench, MSG_TRAIN_LANE, 0)->msg.task.step, 1);
-    lack(&bench, (struct block_key){0, 1, 1, 2}); /* not its lane */
+    lack(&bench, (struct block_key){0, 1, 1, 2, CODEC_F32}); /* not its lane */
     CU_ASSERT_EQUAL(bench.out.count, 0);
-    lack(&bench, (struct block_key){0, 1, 0, 1});
+    lack(&bench, (struct block_key){0, 1, 0, 1, CODEC_F32});
     CU_ASSERT_EQUAL(count(&bench, MSG_PULL), BLOCKS); /* lane 0 is further behind */
     close_bench(&bench);
 }
@@ -1038,7 +1038,7 @@ static void test_exchange_standing_by_goes_on_at_its_own_version(void)
     struct bench bench;
     stand_by_at_version_1(&bench);
     leaf(&bench, 1, 2, 2, 1.0f);
-    CU_ASSERT(is_key(nth(&bench, MSG_PUSH, 0), (struct block_key){1, 2, 2, 3}));
+    CU_ASSERT(is_key(nth(&bench, MSG_PUSH, 0), (struct block_key){1, 2, 2, 3, CODEC_F32}));
     run_step(&bench, 1);
     CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_TRAIN_LANE), 2);
     CU_ASSERT_EQUAL(nth(&bench, MSG_TRAIN_LANE, 0)->msg.task.step, 2);
@@ -1193,7 +1193,7 @@ static void test_exchange_deals_the_next_step_while_its_weights_come_in(void)
     CU_ASSERT(is_here(&bench, 0, 1, 1));
     leaf(&bench, 1, 2, 2, 1.0f);
     leaf(&bench, 1, 3, 2, 1.0f);
-    CU_ASSERT(is_key(nth(&bench, MSG_PUSH, 0), (struct block_key){1, 2, 2, 4}));
+    CU_ASSERT(is_key(nth(&bench, MSG_PUSH, 0), (struct block_key){1, 2, 2, 4, CODEC_F32}));
     close_bench(&bench);
 }
 

@@ -234,6 +234,8 @@ static void draw_message(uint64_t *state, enum message_kind kind, struct props *
         break;
     case BODY_KEY:
         draw_key(state, &msg->key);
+        if (kind == MSG_PUSH || kind == MSG_PULL || kind == MSG_WEIGHTS || kind == MSG_UPDATE)
+            msg->key.codec = (enum codec_kind)draw_below(state, CODEC_COUNT);
         break;
     case BODY_DRAIN:
         msg->drain.is_server = draw_below(state, 2) == 1;
@@ -347,7 +349,8 @@ static bool bodies_equal(const struct message *a, const struct message *b)
                strcmp(a->outcome.text, b->outcome.text) == 0;
     case BODY_KEY:
         return a->key.step == b->key.step && a->key.block == b->key.block &&
-               a->key.lane_begin == b->key.lane_begin && a->key.lane_end == b->key.lane_end;
+               a->key.lane_begin == b->key.lane_begin && a->key.lane_end == b->key.lane_end &&
+               a->key.codec == b->key.codec;
     case BODY_DRAIN:
         return a->drain.is_server == b->drain.is_server && a->drain.rank == b->drain.rank;
     case BODY_NONE:
@@ -546,13 +549,13 @@ static void test_message_is_refused_when_a_text_does_not_fit(void)
     CU_ASSERT_FATAL(arena_create(100, ARENA_BYTES, &arena) == 0);
     memset(bytes + 6, 'h', 64);
     bytes[70] = 0x78;
-    bytes[71] = 3;
+    bytes[71] = 4;
     CU_ASSERT(unpack_exact(bytes, sizeof(bytes), NULL, arena, &why) == ERR_PROTO);
     CU_ASSERT_STRING_EQUAL(why.text, "hello: host has 64 bytes; at most 63 are possible");
     bytes[3] = 65;
     bytes[5] = 63;
     bytes[69] = 0x78;
-    bytes[70] = 3;
+    bytes[70] = 4;
     CU_ASSERT(unpack_exact(bytes, sizeof(bytes) - 1, NULL, arena, &why) == 0);
     arena_destroy(arena);
 }
@@ -564,7 +567,7 @@ static void test_message_of_another_wire_version_is_refused_by_number(void)
     struct err_msg why = {0};
     CU_ASSERT_FATAL(arena_create(100, ARENA_BYTES, &arena) == 0);
     CU_ASSERT(unpack_exact(bytes, sizeof(bytes), NULL, arena, &why) == ERR_PROTO);
-    CU_ASSERT_STRING_EQUAL(why.text, "wire version 1; expected 3");
+    CU_ASSERT_STRING_EQUAL(why.text, "wire version 1; expected 4");
     arena_destroy(arena);
 }
 
@@ -586,7 +589,7 @@ static int view_with(const char *backups, const char *learners, struct err_msg *
     }
     bytes[3] = (unsigned char)(size - 4);
     bytes[size++] = 0x78;
-    bytes[size++] = 3;
+    bytes[size++] = 4;
     struct arena *arena = NULL;
     CU_ASSERT_FATAL(arena_create(100, ARENA_BYTES, &arena) == 0);
     *why = (struct err_msg){0};
@@ -618,10 +621,10 @@ static void test_message_refuses_a_beat_with_too_few_counts_of_staleness(void)
     struct err_msg why = {0};
     CU_ASSERT_FATAL(arena_create(100, ARENA_BYTES, &arena) == 0);
     bytes[13] = 0x78;
-    bytes[14] = 3;
+    bytes[14] = 4;
     CU_ASSERT(unpack_exact(bytes, 15, NULL, arena, &why) == ERR_PROTO);
     CU_ASSERT_STRING_EQUAL(why.text, "beat: 7 counts of staleness; expected 0 or 8");
-    const unsigned char none[] = {0x08, MSG_BEAT, 0x52, 0, 0x78, 3};
+    const unsigned char none[] = {0x08, MSG_BEAT, 0x52, 0, 0x78, 4};
     struct message back;
     CU_ASSERT_FATAL(message_unpack(none, sizeof(none), NULL, arena, &back, NULL) == 0);
     CU_ASSERT(back.beat.staleness_count[BEAT_STALENESS - 1] == 0);

@@ -104,6 +104,21 @@ static void test_draw_fill_gives_the_bits_of_one_by_one(void)
         }
 }
 
+static void test_draw_fill_of_words_gives_those_of_one_by_one(void)
+{
+    static const uint64_t firsts[] = {0, 4, 256, 1000004, 0x3fffffff4};
+    static const size_t counts[] = {0, 1, 5, 256, 257, 700};
+    uint32_t out[700];
+    for (size_t f = 0; f < 5; f++)
+        for (size_t c = 0; c < 6; c++) {
+            int differing_count = 0;
+            draw_fill_u32(&KEY, firsts[f], out, counts[c]);
+            for (size_t i = 0; i < counts[c]; i++)
+                differing_count += draw_u32(&KEY, firsts[f] + i) != out[i];
+            CU_ASSERT_EQUAL(differing_count, 0);
+        }
+}
+
 /* chi-square of `values` in [0, 1) over 256 cells: mean 255, deviation 22.6. */
 static double chi_square(const float *values, size_t count)
 {
@@ -176,6 +191,7 @@ static void test_draw_normal_follows_its_formula(void)
     X(test_draw_u32_is_the_block_that_the_header_says) \
     X(test_draw_numbers_are_those_recorded) \
     X(test_draw_u32_differs_when_any_part_of_the_key_does) \
+    X(test_draw_fill_of_words_gives_those_of_one_by_one) \
     X(test_draw_fill_gives_the_bits_of_one_by_one) \
     X(test_draw_uniform_fills_its_range_evenly) \
     X(test_draw_normal_is_distributed_normally) \

@@ -38,6 +38,22 @@ static void test_rounds_are_steps_unless_local(void)
     }
 }
 
+static void test_rounds_of_topk_leave_servers_to_add(void)
+{
+    struct batching batching = {.sample_count = 100, .batch = 30, .lane_count = 4};
+    struct settings settings = local_settings(50);
+    settings.exchange.consistency = CONSISTENCY_BSP;
+    settings.exchange.codec = CODEC_SPARSE;
+    settings.optimizer.kind = OPTIMIZER_MOMENTUM;
+    struct settings servers = rounds_server_settings(&settings);
+    CU_ASSERT_EQUAL(rounds_sum_scale(&settings, &batching, 0), 1.0f);
+    CU_ASSERT_EQUAL(servers.optimizer.kind, OPTIMIZER_SGD);
+    CU_ASSERT_EQUAL(servers.optimizer.weight_decay, 0.0);
+    CU_ASSERT_EQUAL(servers.optimizer.l1, 0.0);
+    CU_ASSERT_EQUAL(schedule_rate(&servers, 0, 100), 1.0);
+    CU_ASSERT_EQUAL(schedule_rate(&servers, 99, 100), 1.0);
+}
+
 static void test_rounds_of_a_job_have_all_its_steps(void)
 {
     struct batching batching = {.sample_count = 100, .batch = 30, .lane_count = 4};
@@ -97,6 +113,7 @@ static void test_rounds_servers_take_the_mean_difference_with_nesterov(void)
 
 #define TESTS(X)                                                    \
     X(test_rounds_are_steps_unless_local)                           \
+    X(test_rounds_of_topk_leave_servers_to_add)                     \
     X(test_rounds_of_a_job_have_all_its_steps)                      \
     X(test_rounds_are_due_when_the_steps_are_full)                  \
     X(test_rounds_servers_take_the_mean_difference_with_nesterov)

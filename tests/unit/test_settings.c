@@ -292,6 +292,14 @@ static void test_settings_refuse_what_does_not_go_together(void)
     CU_ASSERT(
         refuses_set("exchange.block_bytes=4097",
                     "from --set: exchange.block_bytes: found 4097, expected a multiple of 4"));
+    CU_ASSERT(refuses(JOB "exchange = { codec = \"int8\";\n block_bytes = 4100; };",
+                      "job.cfg:6: exchange.block_bytes: found 4100; codec int8 needs whole"));
+    CU_ASSERT(refuses(JOB "exchange = { codec = \"topk\"; consistency = \"local\"; };",
+                      "job.cfg:5: exchange.codec: found \"topk\", which goes with exchange"));
+    CU_ASSERT(refuses(JOB "exchange = { codec = \"topk\"; };\noptimizer = { kind = \"adam\"; };",
+                      "job.cfg:5: exchange.codec: found \"topk\", which goes with optimizer"));
+    CU_ASSERT(refuses_set("exchange.topk_fraction=0",
+                          "from --set: exchange.topk_fraction: found the whole number 0"));
     CU_ASSERT(refuses_set("exchange.local_steps=0",
                           "from --set: exchange.local_steps: found the whole number 0"));
     CU_ASSERT(refuses_set("exchange.outer_momentum=1",

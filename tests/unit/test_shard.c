@@ -95,7 +95,7 @@ static void test_shard_passes_over_what_its_view_does_not_give_it(void)
     bench.primary[1] = 1;
     push(&bench, first, 0, low, 1.0f); /* before the view */
     send_view(&bench, 0);
-    push_at(&bench, 0, first, (struct block_key){0, 1, 0, 2}, 1.0f); /* another shard's block */
+    push_at(&bench, 0, first, (struct block_key){0, 1, 0, 2, CODEC_F32}, 1.0f); /* another shard's */
     push(&bench, first, 1, low, 1.0f);                               /* of a step to come */
     bench.view.era = 2;
     push(&bench, first, 0, all, 1.0f); /* of an era to come */
@@ -490,7 +490,7 @@ static void test_shard_makes_no_version_without_a_lease(void)
 static void send_void(struct bench *bench, uint64_t step)
 {
     struct message msg = message_of(bench, MSG_VOID);
-    msg.key = (struct block_key){step, 0, 3, 4};
+    msg.key = (struct block_key){step, 0, 3, 4, CODEC_F32};
     hear(bench, second, &msg);
 }
 
@@ -598,14 +598,14 @@ static void test_shard_puts_further_blocks_off_when_much_is_parked(void)
     open_bench_of(&bench, 2 * ELEMENTS, ELEMENTS * sizeof(float));
     send_view(&bench, 0);
     push(&bench, first, 0, low, 4.0f);
-    push_at(&bench, 0, first, (struct block_key){0, 1, 0, 2}, 4.0f);
+    push_at(&bench, 0, first, (struct block_key){0, 1, 0, 2, CODEC_F32}, 4.0f);
     CU_ASSERT_EQUAL(shard_dropped_count(bench.shards[0]), 1);
-    push_at(&bench, 0, first, (struct block_key){0, 1, 0, 4}, 4.0f); /* whole: parks nothing */
+    push_at(&bench, 0, first, (struct block_key){0, 1, 0, 4, CODEC_F32}, 4.0f); /* whole */
     CU_ASSERT_EQUAL(only(&bench, first, MSG_WEIGHTS)->key.block, 1);
     push(&bench, second, 0, high, 4.0f);
     CU_ASSERT_EQUAL(count_of(&bench, MSG_WEIGHTS), 2);
-    push_at(&bench, 0, first, (struct block_key){1, 1, 0, 2}, 4.0f); /* there is room again */
-    push_at(&bench, 0, second, (struct block_key){1, 1, 2, 4}, 4.0f);
+    push_at(&bench, 0, first, (struct block_key){1, 1, 0, 2, CODEC_F32}, 4.0f); /* room again */
+    push_at(&bench, 0, second, (struct block_key){1, 1, 2, 4, CODEC_F32}, 4.0f);
     CU_ASSERT_EQUAL(count_of(&bench, MSG_WEIGHTS), 2);
     close_bench(&bench);
 }

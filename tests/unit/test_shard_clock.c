@@ -168,7 +168,7 @@ static void test_shard_clock_void_leaf_moves_the_clock_alone(void)
     struct bench bench = {.settings.job.on_nonfinite = NONFINITE_SKIP};
     open_lanes(&bench, CONSISTENCY_ASYNC, 0);
     struct message msg = message_of(&bench, MSG_VOID);
-    msg.key = (struct block_key){0, 0, 0, 1};
+    msg.key = (struct block_key){0, 0, 0, 1, CODEC_F32};
     hear(&bench, worker_of(0), &msg);
     const struct message *answer = only(&bench, worker_of(0), MSG_WEIGHTS);
     CU_ASSERT(answer->key.step == 1 && weight_of(answer) == 0.0f);
@@ -198,9 +198,9 @@ static void test_shard_clock_backup_counts_the_same_leaves(void)
     bench.primary[0] = 1;
     bench.learner[0] = NOBODY;
     send_view(&bench, 1);
-    push_at(&bench, 1, worker_of(2), (struct block_key){0, 0, 2, 3}, 8.0f);
+    push_at(&bench, 1, worker_of(2), (struct block_key){0, 0, 2, 3, CODEC_F32}, 8.0f);
     CU_ASSERT_EQUAL(weight_of(only(&bench, worker_of(2), MSG_WEIGHTS)), -3.0f);
-    push_at(&bench, 1, worker_of(2), (struct block_key){1, 0, 2, 3}, 4.0f);
+    push_at(&bench, 1, worker_of(2), (struct block_key){1, 0, 2, 3, CODEC_F32}, 4.0f);
     CU_ASSERT_EQUAL(weight_of(only(&bench, worker_of(2), MSG_WEIGHTS)), -4.0f);
     close_bench(&bench);
 }
@@ -226,7 +226,7 @@ static void test_shard_clock_backup_follows_a_new_primary(void)
     send_view(&bench, 1);
     send_view(&bench, 2);
     struct message replica = take(&bench, 1, MSG_REPLICA);
-    push_at(&bench, 2, worker_of(1), (struct block_key){0, 0, 1, 2}, 4.0f);
+    push_at(&bench, 2, worker_of(1), (struct block_key){0, 0, 1, 2, CODEC_F32}, 4.0f);
     struct message update = take(&bench, 1, MSG_UPDATE);
     struct message later = update;
     buffer_ref(later.payload);
@@ -241,7 +241,7 @@ static void test_shard_clock_backup_follows_a_new_primary(void)
     bench.primary[0] = 1;
     bench.backup[0] = NOBODY;
     send_view(&bench, 1);
-    push_at(&bench, 1, worker_of(0), (struct block_key){0, 0, 0, 1}, 4.0f);
+    push_at(&bench, 1, worker_of(0), (struct block_key){0, 0, 0, 1, CODEC_F32}, 4.0f);
     CU_ASSERT_EQUAL(weight_of(only(&bench, worker_of(0), MSG_WEIGHTS)), -2.0f);
     close_bench(&bench);
 }

@@ -294,7 +294,7 @@ static void test_shard_void_step_reaches_the_backup(void)
     struct bench bench = {.settings.job.on_nonfinite = NONFINITE_SKIP};
     open_pair(&bench);
     struct message msg = message_of(&bench, MSG_VOID);
-    msg.key = (struct block_key){0, 0, 3, 4};
+    msg.key = (struct block_key){0, 0, 3, 4, CODEC_F32};
     hear(&bench, second, &msg);
     CU_ASSERT_EQUAL(count_of(&bench, MSG_WEIGHTS), 0);
     carry(&bench, 1, MSG_UPDATE_VOID);

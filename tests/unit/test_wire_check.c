@@ -137,6 +137,14 @@ static void test_wire_check_knows_which_kinds_are_of_a_node(void)
         msg.key = (struct block_key){.step = 3};
         CU_ASSERT(passes(&msg) == !is_of_node);
     }
+    struct message pull = {.kind = MSG_PULL, .key = {.codec = CODEC_SPARSE}};
+    CU_ASSERT_EQUAL(wire_check(&pull, NULL), 0);
+    pull.key.codec = CODEC_COUNT;
+    CU_ASSERT_EQUAL(wire_check(&pull, NULL), ERR_PROTO);
+    pull.key.codec = (enum codec_kind)UINT32_MAX;
+    CU_ASSERT_EQUAL(wire_check(&pull, NULL), ERR_PROTO);
+    struct message updated = {.kind = MSG_UPDATED, .key = {.codec = CODEC_BF16}};
+    CU_ASSERT_EQUAL(wire_check(&updated, NULL), ERR_PROTO);
     struct message lack = {.kind = MSG_LACK, .key = {.lane_begin = 3, .lane_end = 8}};
     REFUSES(lack, key.lane_end, 3);
     REFUSES(lack, key.lane_end, 2);
