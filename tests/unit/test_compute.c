@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/batching.h"
+#include "common/clock.h"
 #include "common/optimizer.h"
 #include "common/schedule.h"
 #include "tests/unit/unit.h"
@@ -530,22 +531,34 @@ static void test_compute_reads_each_block_only_when_it_is_there(void)
     close_bench(&early);
 }
 
-static void test_compute_tells_how_long_a_lane_waited_for_weights(void)
+/* How long a lane of that hand, whose weights come after wait_ms, says it has waited for them. */
+static uint64_t waited_us(struct bench *bench, uint64_t hand, int wait_ms)
 {
-    struct bench bench;
-    struct message result;
-    open_bench(&bench, "worker.threads=1");
-    struct message task = {.kind = MSG_TRAIN_LANE};
-    task.task = (struct lane_task){3, 1, bench.weights, 1};
-    CU_ASSERT_EQUAL(compute_submit(bench.compute, &task), 0);
-    CU_ASSERT(is_quiet(&bench, 60));
-    open_blocks(&bench, 1, 0, bench.layout->block_count);
+    struct message result, task = {.kind = MSG_TRAIN_LANE};
+    task.task = (struct lane_task){3, 1, bench->weights, hand};
+    CU_ASSERT_EQUAL(compute_submit(bench->compute, &task), 0);
+    CU_ASSERT(is_quiet(bench, wait_ms));
+    open_blocks(bench, hand, 0, bench->layout->block_count);
     do {
-        result = wait_result(&bench);
+        result = wait_result(bench);
         buffer_unref(result.payload);
     } while (result.kind == MSG_LEAF);
     CU_ASSERT_EQUAL(result.kind, MSG_LANE_DONE);
-    CU_ASSERT(result.lane.wait_us >= 30000); /* it may have begun late */
+    return result.lane.wait_us;
+}
+
+/* Its thread may begin late, but not each time. */
+static void test_compute_tells_how_long_a_lane_waited_for_weights(void)
+{
+    struct bench bench;
+    uint64_t longest_us = 0;
+    open_bench(&bench, "worker.threads=1");
+    for (uint64_t hand = 1; hand < 50 && longest_us < 30000; hand++) {
+        uint64_t begin_us = clock_now_us(), us = waited_us(&bench, hand, 40);
+        CU_ASSERT(us <= clock_now_us() - begin_us);
+        longest_us = us > longest_us ? us : longest_us;
+    }
+    CU_ASSERT(longest_us >= 30000);
     close_bench(&bench);
 }
 
