@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <zmq.h>
 #include "common/endpoint.h"
+#include "common/tcp.h"
 #include "common/wrap.h"
 
 enum {
@@ -38,6 +39,7 @@ struct socket_file {
 
 struct channel {
     void *socket;
+    void *monitor; /* tells of connections as they are made; NULL: none by TCP */
     bool is_router, is_ready;
     char endpoint[ENDPOINT_TEXT_BYTES];
     struct socket_file *files;
@@ -164,6 +166,41 @@ fail:
     return err;
 }
 
+/* So that connections by TCP can be tuned when they are there: ZeroMQ has no option for that.  A
+ * channel works without, too. */
+static void watch(struct transport *transport, struct channel *channel)
+{
+    char name[64];
+    snprintf(name, sizeof(name), "inproc://monitor-%p", (void *)channel);
+    if (strncmp(channel->endpoint, "tcp:", 4) != 0 || channel->monitor != NULL)
+        return;
+    channel->monitor = zmq_socket(transport->context, ZMQ_PAIR);
+    if (channel->monitor == NULL)
+        return;
+    /* Nobody must wait for what is not read. */
+    const struct option no_limit = {ZMQ_RCVHWM, 0};
+    if (set_options(channel->monitor, &no_limit, 1) != 0 ||
+        zmq_socket_monitor(channel->socket, name, ZMQ_EVENT_CONNECTED | ZMQ_EVENT_ACCEPTED) != 0 ||
+        zmq_connect(channel->monitor, name) != 0) {
+        zmq_close(channel->monitor);
+        channel->monitor = NULL;
+    }
+}
+
+/* An event is a part with its number, u16, and the descriptor, u32, and one with the address. */
+static void tune_new(struct channel *channel)
+{
+    unsigned char event[6];
+    char address[ENDPOINT_TEXT_BYTES];
+    while (channel->monitor != NULL &&
+           zmq_recv(channel->monitor, event, sizeof(event), ZMQ_DONTWAIT) == sizeof(event)) {
+        uint32_t fd;
+        memcpy(&fd, event + 2, sizeof(fd));
+        tcp_tune((int)fd);
+        (void)zmq_recv(channel->monitor, address, sizeof(address), ZMQ_DONTWAIT);
+    }
+}
+
 /* ZeroMQ leaves them behind.  While the channel still listens nobody else takes the path. */
 static void remove_files(struct channel *channel)
 {
@@ -191,6 +228,10 @@ void channel_destroy(struct channel *channel)
     if (channel == NULL)
         return;
     remove_files(channel);
+    if (channel->monitor != NULL) {
+        zmq_socket_monitor(channel->socket, NULL, 0);
+        zmq_close(channel->monitor);
+    }
     if (channel->socket != NULL)
         zmq_close(channel->socket);
     wrap_pool_destroy(channel->wraps);
@@ -204,8 +245,11 @@ int channel_bind(struct transport *transport, const char *endpoint, struct chann
 {
     struct channel *channel = NULL;
     int err = create_channel(transport, true, &channel, why);
-    if (err == 0)
+    if (err == 0) {
+        snprintf(channel->endpoint, sizeof(channel->endpoint), "%s", endpoint);
+        watch(transport, channel);
         err = channel_also_bind(channel, endpoint, why);
+    }
     if (err != 0) {
         channel_destroy(channel);
         return err;
@@ -254,6 +298,7 @@ int channel_connect(struct transport *transport, const char *endpoint, struct ad
         return err;
     address_format(self, id);
     snprintf(channel->endpoint, sizeof(channel->endpoint), "%s", endpoint);
+    watch(transport, channel);
     if (zmq_setsockopt(channel->socket, ZMQ_ROUTING_ID, id, ADDRESS_TEXT_BYTES) != 0 ||
         zmq_connect(channel->socket, endpoint) != 0) {
         err = err_set(why, errno == EINVAL ? ERR_INPUT : ERR_NET, "cannot connect to %s: %s",
@@ -515,6 +560,7 @@ int transport_wait(struct channel *const *channels, size_t channel_count, int ex
     if (zmq_poll(items, (int)item_count, timeout_ms) < 0)
         return errno == EINTR ? 0 : code_of(errno);
     for (size_t i = 0; i < channel_count; i++) {
+        tune_new(channels[i]);
         channels[i]->is_ready = (items[i].revents & ZMQ_POLLIN) != 0;
         ready_out->channel_count += channels[i]->is_ready ? 1 : 0;
     }

@@ -1,0 +1,24 @@
+#ifndef COMMON_TCP_H
+#define COMMON_TCP_H
+
+/* tcp - what is set of a connection's socket beyond what ZeroMQ sets.
+ *
+ * Congestion control: between processes of one host nothing is lost, and BBR, which many hosts have
+ * for the network, costs what it costs to pace: with cubic 1 MiB messages go 1.6 times as fast for
+ * 0.55 of the processor time (tests/bench/README.md).  So cubic is asked for on connections within
+ * the host; all others keep what the host's owner has chosen.
+ * Buffers are the kernel's to size: ones of 1 and 4 MiB gained nothing.
+ *
+ * Owner:    the descriptor is ZeroMQ's, borrowed for the call.  Thread: any, no state.
+ * Source:   Cardwell et al., "BBR: Congestion-Based Congestion Control", ACM Queue 2016 (pacing).
+ * Surprise: none.
+ */
+#include <stdbool.h>
+
+/* Both ends of the connection have one address, or one of the loopback device. */
+bool tcp_is_within_host(int fd);
+
+/* Asks for what suits the connection.  Where the host does not allow it, it stays as it is. */
+void tcp_tune(int fd);
+
+#endif
