@@ -184,6 +184,16 @@ static uint64_t expected_step(const struct shard_block *block, const struct mess
     return block->clocks == NULL ? block->version : block->clocks[msg->key.lane_begin];
 }
 
+/* No block behind it is still to be made.  Workers keep room for such a one whatever they send
+ * before its turn, so all of them will send it. */
+static bool is_next(const struct shard *shard, const struct shard_block *block)
+{
+    for (size_t i = block->block_idx + (size_t)1; i < shard->layout->block_count; i++)
+        if (shard->blocks[i].role == ROLE_PRIMARY && shard->blocks[i].version <= block->version)
+            return false;
+    return true;
+}
+
 /* Adds the node to the block's sum, unless too much waits for other lanes already: what is dropped
  * for that is asked for again when there is room. */
 static int park(struct shard *shard, struct shard_block *block, const struct message *msg)
@@ -193,7 +203,7 @@ static int park(struct shard *shard, struct shard_block *block, const struct mes
     size_t ceiling = shard->spec.settings->exchange.parked_bytes;
     size_t before = reduction_held_bytes(&block->sums);
     if (before == 0 && !is_whole && shard->parked_bytes > 0 &&
-        shard->parked_bytes + msg->payload->size_bytes > ceiling) {
+        shard->parked_bytes + msg->payload->size_bytes > ceiling && !is_next(shard, block)) {
         shard->dropped_count++;
         return 0;
     }

@@ -75,14 +75,16 @@ void seed_print(const struct seeds *seeds, const struct sim_spec *spec,
 }
 
 /* Credit bounds what is on its way, but lanes dealt in mid-step are pushed at once, beside it, of
- * every block that has been admitted. */
+ * every block that has been admitted.  The ceiling bounds of how many blocks anything is parked,
+ * beside the one whose turn it is. */
 static bool is_bounded(const struct sim_spec *spec, const struct sim_result *result)
 {
     const struct settings *settings = &spec->settings;
     uint64_t leaves = (uint64_t)settings->job.lanes * settings->exchange.block_bytes;
     uint64_t admitted = settings->exchange.credit_bytes / settings->exchange.block_bytes + 1;
+    uint64_t begun = settings->exchange.parked_bytes / settings->exchange.block_bytes + 1;
     return result->in_flight_max <= admitted * leaves &&
-           result->parked_max <= settings->exchange.parked_bytes + leaves;
+           result->parked_max <= begun * leaves;
 }
 
 /* Who is asked to stop ends the job, with a checkpoint, when nobody else is there just then. */

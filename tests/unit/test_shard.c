@@ -597,15 +597,33 @@ static void test_shard_puts_further_blocks_off_when_much_is_parked(void)
     struct bench bench = {.settings.exchange.parked_bytes = ELEMENTS * sizeof(float)};
     open_bench_of(&bench, 2 * ELEMENTS, ELEMENTS * sizeof(float));
     send_view(&bench, 0);
-    push(&bench, first, 0, low, 4.0f);
     push_at(&bench, 0, first, (struct block_key){0, 1, 0, 2, CODEC_F32}, 4.0f);
+    push(&bench, first, 0, low, 4.0f);
     CU_ASSERT_EQUAL(shard_dropped_count(bench.shards[0]), 1);
-    push_at(&bench, 0, first, (struct block_key){0, 1, 0, 4, CODEC_F32}, 4.0f); /* whole */
-    CU_ASSERT_EQUAL(only(&bench, first, MSG_WEIGHTS)->key.block, 1);
-    push(&bench, second, 0, high, 4.0f);
+    push(&bench, first, 0, all, 4.0f); /* whole: parks nothing */
+    CU_ASSERT_EQUAL(only(&bench, first, MSG_WEIGHTS)->key.block, 0);
+    push_at(&bench, 0, second, (struct block_key){0, 1, 2, 4, CODEC_F32}, 4.0f);
     CU_ASSERT_EQUAL(count_of(&bench, MSG_WEIGHTS), 2);
-    push_at(&bench, 0, first, (struct block_key){1, 1, 0, 2, CODEC_F32}, 4.0f); /* room again */
-    push_at(&bench, 0, second, (struct block_key){1, 1, 2, 4, CODEC_F32}, 4.0f);
+    push_at(&bench, 0, first, (struct block_key){1, 0, 0, 2, CODEC_F32}, 4.0f); /* there is room again */
+    push_at(&bench, 0, second, (struct block_key){1, 0, 2, 4, CODEC_F32}, 4.0f);
+    CU_ASSERT_EQUAL(count_of(&bench, MSG_WEIGHTS), 2);
+    close_bench(&bench);
+}
+
+/* Every worker sends it before long, so it is what makes room. */
+static void test_shard_parks_the_last_block_that_is_not_done_in_any_case(void)
+{
+    struct bench bench = {.settings.exchange.parked_bytes = ELEMENTS * sizeof(float)};
+    open_bench_of(&bench, 3 * ELEMENTS, ELEMENTS * sizeof(float));
+    send_view(&bench, 0);
+    push_at(&bench, 0, first, (struct block_key){0, 0, 0, 2, CODEC_F32}, 4.0f);
+    push_at(&bench, 0, first, (struct block_key){0, 1, 0, 2, CODEC_F32}, 4.0f); /* put off */
+    push_at(&bench, 0, first, (struct block_key){0, 2, 0, 2, CODEC_F32}, 4.0f);
+    push_at(&bench, 0, second, (struct block_key){0, 2, 2, 4, CODEC_F32}, 4.0f);
+    CU_ASSERT_EQUAL(count_of(&bench, MSG_WEIGHTS), 2);
+    CU_ASSERT_EQUAL(shard_dropped_count(bench.shards[0]), 1);
+    push_at(&bench, 0, first, (struct block_key){0, 1, 0, 2, CODEC_F32}, 4.0f); /* now it is the last */
+    push_at(&bench, 0, second, (struct block_key){0, 1, 2, 4, CODEC_F32}, 4.0f);
     CU_ASSERT_EQUAL(count_of(&bench, MSG_WEIGHTS), 2);
     close_bench(&bench);
 }
@@ -666,6 +684,7 @@ static void test_shard_asked_to_stop_serves_until_the_job_ends(void)
     X(test_shard_forgets_everything_in_a_new_era) \
     X(test_shard_sends_its_copies_again_until_they_are_kept) \
     X(test_shard_puts_further_blocks_off_when_much_is_parked) \
+    X(test_shard_parks_the_last_block_that_is_not_done_in_any_case) \
     X(test_shard_asked_to_stop_serves_until_the_job_ends)
 
 UNIT_MAIN("shard", TESTS)
