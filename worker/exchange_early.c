@@ -12,12 +12,17 @@ static void end_idle(struct exchange *x)
     x->early.idle_ms = 0;
 }
 
+bool early_is_on(const struct exchange *x)
+{
+    return x->spec.settings->exchange.overlap &&
+           x->spec.settings->exchange.consistency == CONSISTENCY_BSP;
+}
+
 static bool may_begin(const struct exchange *x)
 {
     const struct exchange_early *early = &x->early;
     uint64_t next = x->version + 1;
-    return x->spec.settings->exchange.overlap &&
-           x->spec.settings->exchange.consistency == CONSISTENCY_BSP && x->has_weights &&
+    return early_is_on(x) && x->has_weights &&
            x->mine_count > 0 && !early->has_hand && early->left == 0 && x->train_left == 0 &&
            x->eval_left == 0 && x->target == next && next < x->step_count &&
            !lanes_is_eval_due(x, next);

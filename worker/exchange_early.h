@@ -19,6 +19,9 @@
  */
 #include "worker/exchange_state.h"
 
+/* This job's steps may begin early. */
+bool early_is_on(const struct exchange *x);
+
 /* Deals a hand if this worker would only wait otherwise. */
 void early_begin(struct exchange *x, struct outbox *out);
 

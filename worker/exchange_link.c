@@ -50,49 +50,110 @@ static void send_unsent(struct exchange *x, uint32_t block_idx, struct outbox *o
             send_node(x, block_idx, &held->nodes[i], out);
 }
 
-static uint64_t cost(const struct exchange *x, uint32_t block_idx)
+static uint64_t nodes(const struct exchange *x)
 {
-    return (x->node_count == 0 ? 1 : x->node_count) * exchange_payload_bytes(x, block_idx);
+    return x->node_count == 0 ? 1 : x->node_count;
 }
 
-static void admit_first(struct exchange *x, struct exchange_link *link, struct outbox *out)
+static uint64_t cost(const struct exchange *x, uint32_t block_idx)
 {
-    uint32_t block_idx = link->first;
+    return nodes(x) * exchange_payload_bytes(x, block_idx);
+}
+
+static void dequeue(struct exchange *x, struct exchange_link *link, uint32_t block_idx)
+{
+    const struct exchange_block *block = &x->blocks[block_idx];
+    if (block->above == NOBODY)
+        link->highest = block->below;
+    else
+        x->blocks[block->above].below = block->below;
+    if (block->below == NOBODY)
+        link->lowest = block->above;
+    else
+        x->blocks[block->below].above = block->above;
+}
+
+static void admit_block(struct exchange *x, struct exchange_link *link, uint32_t block_idx,
+                        struct outbox *out)
+{
     struct exchange_block *block = &x->blocks[block_idx];
-    link->first = block->next_queued;
+    block->is_ahead = block_idx != link->highest;
+    dequeue(x, link, block_idx);
     block->push = PUSH_ADMITTED;
     link->admitted_ms = x->now_ms;
     if (block->held.count == 0)
         return; /* answered before its turn came */
     block->in_flight_bytes = cost(x, block_idx);
     link->in_flight_bytes += block->in_flight_bytes;
+    link->ahead_bytes += block->is_ahead ? block->in_flight_bytes : 0;
     send_unsent(x, block_idx, out);
+}
+
+/* What blocks may take of a link's credit that overtake others: beside it there is always room for
+ * the block whose turn it is, whatever the codec. */
+static uint64_t ahead_max(const struct exchange *x)
+{
+    const struct settings *settings = x->spec.settings;
+    uint64_t credit = settings->exchange.credit_bytes;
+    uint64_t largest = nodes(x) * settings->exchange.block_bytes;
+    uint64_t kept = credit / 2 > largest ? credit / 2 : largest;
+    return early_is_on(x) && credit > kept ? credit - kept : 0;
+}
+
+static bool has_credit(const struct exchange *x, const struct exchange_link *link,
+                       uint32_t block_idx)
+{
+    return x->blocks[block_idx].held.count == 0 ||
+           link->in_flight_bytes + cost(x, block_idx) <= x->spec.settings->exchange.credit_bytes;
+}
+
+/* The next forward needs the lowest block first. */
+static bool may_overtake(const struct exchange *x, const struct exchange_link *link)
+{
+    return link->lowest != link->highest && has_credit(x, link, link->lowest) &&
+           link->ahead_bytes + cost(x, link->lowest) <= ahead_max(x);
+}
+
+/* It does not wait for those that are ahead, which may be waiting for it in other workers. */
+static bool is_turn(const struct exchange *x, const struct exchange_link *link)
+{
+    return link->in_flight_bytes == link->ahead_bytes || has_credit(x, link, link->highest);
 }
 
 static void admit(struct exchange *x, struct exchange_link *link, struct outbox *out)
 {
-    uint64_t credit = x->spec.settings->exchange.credit_bytes;
-    while (link->first != NOBODY) {
-        if (link->in_flight_bytes > 0 && x->blocks[link->first].held.count > 0 &&
-            link->in_flight_bytes + cost(x, link->first) > credit)
+    while (link->highest != NOBODY) {
+        if (may_overtake(x, link))
+            admit_block(x, link, link->lowest, out);
+        else if (is_turn(x, link))
+            admit_block(x, link, link->highest, out);
+        else
             return;
-        admit_first(x, link, out);
     }
 }
 
+/* Blocks come from the highest to the lowest, so the place is at the end. */
 static void enqueue(struct exchange *x, uint32_t block_idx)
 {
     struct exchange_block *block = &x->blocks[block_idx];
     block->push = PUSH_QUEUED;
-    block->next_queued = NOBODY;
+    block->above = block->below = NOBODY;
     if (block->link == NOBODY)
         return; /* a later view will name its primary */
     struct exchange_link *link = &x->links[block->link];
-    if (link->first == NOBODY)
-        link->first = block_idx;
+    block->above = link->lowest;
+    while (block->above != NOBODY && block->above < block_idx) {
+        block->below = block->above;
+        block->above = x->blocks[block->above].above;
+    }
+    if (block->above == NOBODY)
+        link->highest = block_idx;
     else
-        x->blocks[link->last].next_queued = block_idx;
-    link->last = block_idx;
+        x->blocks[block->above].below = block_idx;
+    if (block->below == NOBODY)
+        link->lowest = block_idx;
+    else
+        x->blocks[block->below].above = block_idx;
 }
 
 void link_push(struct exchange *x, uint32_t block_idx, struct outbox *out)
@@ -135,6 +196,7 @@ void link_answered(struct exchange *x, uint32_t block_idx, struct outbox *out)
     struct exchange_block *block = &x->blocks[block_idx];
     struct exchange_link *link = &x->links[block->link];
     link->in_flight_bytes -= block->in_flight_bytes;
+    link->ahead_bytes -= block->is_ahead ? block->in_flight_bytes : 0;
     block->in_flight_bytes = 0;
     reduction_clear(&block->sums);
     held_clear(&block->held);
@@ -185,8 +247,8 @@ void links_clear(struct exchange *x)
         held_clear(&block->held);
     }
     for (size_t i = 0; i < x->shard_count; i++) {
-        x->links[i].in_flight_bytes = 0;
-        x->links[i].first = NOBODY;
+        x->links[i].in_flight_bytes = x->links[i].ahead_bytes = 0;
+        x->links[i].highest = x->links[i].lowest = NOBODY;
     }
     x->is_moved = false;
 }
@@ -196,8 +258,8 @@ void links_unlock(struct exchange *x, struct outbox *out)
     for (size_t i = 0; i < x->shard_count && x->is_moved; i++) {
         struct exchange_link *link = &x->links[i];
         uint64_t moved_ms = link->heard_ms > link->admitted_ms ? link->heard_ms : link->admitted_ms;
-        if (link->first != NOBODY && x->now_ms - moved_ms >= link->retry_ms)
-            admit_first(x, link, out);
+        if (link->highest != NOBODY && x->now_ms - moved_ms >= link->retry_ms)
+            admit_block(x, link, link->highest, out);
     }
 }
 
@@ -211,18 +273,21 @@ static struct exchange_link carry_over(const struct exchange *x, const struct sh
     for (size_t i = 0; i < x->shard_count; i++)
         if (x->shards[i].incarnation == shard->incarnation)
             link = x->links[i];
-    link.in_flight_bytes = 0; /* reckoned again from the blocks */
-    link.first = NOBODY;
+    link.in_flight_bytes = link.ahead_bytes = 0; /* reckoned again from the blocks */
+    link.highest = link.lowest = NOBODY;
     return link;
 }
 
 static void stay(struct exchange *x, uint32_t block_idx)
 {
     struct exchange_block *block = &x->blocks[block_idx];
-    if (block->push == PUSH_QUEUED)
+    if (block->push == PUSH_QUEUED) {
         enqueue(x, block_idx);
-    else if (block->link != NOBODY)
-        x->links[block->link].in_flight_bytes += block->in_flight_bytes;
+    } else if (block->link != NOBODY) {
+        struct exchange_link *link = &x->links[block->link];
+        link->in_flight_bytes += block->in_flight_bytes;
+        link->ahead_bytes += block->is_ahead ? block->in_flight_bytes : 0;
+    }
 }
 
 static void move(struct exchange *x, uint32_t block_idx, struct outbox *out)

@@ -7,12 +7,17 @@
  * so that the others follow freely.  A block that alone exceeds the credit goes when nothing else
  * is under way.  Leaves of lanes added in mid-step follow freely as well: what is under way to a
  * shard stays below its credit times (1 + lanes added / nodes of the runs).
- * Every worker admits the blocks of a shard in the order of backpropagation, so the first block
- * that is not finished is admitted everywhere, and credit cannot run in a circle.  Where blocks
+ * Every worker admits the blocks of a shard in the order of backpropagation, from the highest to
+ * the lowest, so the first block that is not finished is admitted everywhere, and credit cannot run
+ * in a circle.  When steps begin early, the lowest that wait overtake in a part of the credit that
+ * the others can do without (README.md: why that is no circle either).  Where blocks
  * that were under way change their shard in mid-step that order is broken; then, until the step is
  * over, a link on which nothing moves admits one block more each time it has been waited for.
  *
- * Owner:    the exchange.  Thread: the worker's loop.  Surprise: none.
+ * Owner:    the exchange.  Thread: the worker's loop.
+ * Source:   Jayarajan et al., "Priority-based Parameter Propagation for Distributed DNN Training",
+ *           MLSys 2019; Peng et al. (ByteScheduler), SOSP 2019.
+ * Surprise: none.
  */
 #include "worker/exchange_state.h"
 

@@ -28,9 +28,10 @@ enum push_state {
 
 struct exchange_block {
     uint32_t link;        /* of its primary; NOBODY */
-    uint32_t next_queued; /* block; NOBODY */
+    uint32_t above, below; /* its neighbours in the queue, by index; NOBODY */
     enum push_state push;
     uint64_t in_flight_bytes;  /* admitted and not answered: all its nodes */
+    bool is_ahead;             /* admitted before blocks whose turn it was */
     struct reduction sums;     /* of lanes whose node is not whole */
     struct held held;          /* nodes that are */
     bool is_next_here;         /* the next vector has it, at next_version */
@@ -43,7 +44,8 @@ struct exchange_block {
 /* One shard, as this worker sees it. */
 struct exchange_link {
     uint64_t in_flight_bytes; /* of all its blocks */
-    uint32_t first, last;     /* queue of blocks that wait for credit; NOBODY */
+    uint64_t ahead_bytes;     /* of those that are ahead */
+    uint32_t highest, lowest; /* block of the queue of those that wait for credit; NOBODY */
     uint64_t heard_ms, admitted_ms;
     struct deadline answers;
     uint32_t quiet_count; /* rounds of asking since the last answer */

@@ -39,6 +39,7 @@ static struct sim_spec chaos_spec(uint64_t seed, const struct settings *settings
     uint32_t servers = spec.settings.cluster.servers, workers = spec.settings.cluster.workers;
     spec.settings = *settings;
     spec.settings.exchange.overlap = seed % 4 != 1;
+    spec.settings.exchange.credit_bytes = CREDIT >> seed / 4 % 3;
     spec.settings.cluster.servers = servers;
     spec.settings.cluster.workers = workers;
     spec.settings.cluster.shards = 1 + (uint32_t)(seed / 6 % 2);

@@ -116,6 +116,23 @@ static void test_cluster_keeps_within_its_credit_and_still_ends(void)
     }
 }
 
+/* Workers of different speed let different blocks overtake, and the shard may not keep them all. */
+static void test_cluster_ends_with_little_credit_and_little_room(void)
+{
+    struct settings settings = sim_settings(1, 1);
+    struct seeds seeds = seeds_of(__func__, 100);
+    char digest[HEX_BYTES];
+    reference(&settings, digest);
+    for (uint64_t seed = seeds.first; seed < seeds.end; seed++) {
+        struct sim_spec spec = seed_spec(seed, 1, 2 + (uint32_t)(seed % 7));
+        spec.settings.exchange.overlap = true;
+        spec.settings.exchange.credit_bytes = 64 * (1 + seed % 8);
+        spec.settings.exchange.parked_bytes = 64 * (1 + seed / 8 % 3);
+        bool is_same = seed_holds(&seeds, &spec, digest, 4 * IN_TIME_MS); /* much is asked again */
+        CU_ASSERT(is_same);
+    }
+}
+
 static void test_cluster_counts_once_what_comes_twice(void)
 {
     struct settings settings = sim_settings(1, 1);
@@ -265,6 +282,7 @@ static void test_cluster_of_local_rounds_of_one_step_is_that_of_bsp(void)
     X(test_cluster_keeps_within_its_credit_and_still_ends)           \
     X(test_cluster_counts_once_what_comes_twice)                     \
     X(test_cluster_fills_its_credit_and_no_more)                     \
+    X(test_cluster_ends_with_little_credit_and_little_room)          \
     X(test_cluster_names_the_worker_that_never_came)                 \
     X(test_cluster_survives_the_worker_that_fell_silent)             \
     X(test_cluster_names_who_is_missing_when_too_few_are_left)       \

@@ -37,6 +37,19 @@ for order in 'c p0 p1 w0 w1 w2' 'w2 w0 p1 w1 p0 c' 'p0 w1 c w0 w2 p1'; do
     done
 done
 
+# With so little credit that nearly all blocks wait, and the first layers' overtake.
+little=(--set=exchange.block_bytes=4096 --set=exchange.credit_bytes=12288)
+for transport in tcp unix; do
+    for overlap in true false; do
+        for memory in true false; do
+            by_hand "$SCRATCH/run" "$transport" 'c p0 w0 w1' "${little[@]}" \
+                --set=exchange.overlap=$overlap --set=exchange.shared_memory=$memory
+            compare "little credit, $transport, overlap $overlap, shared memory $memory" \
+                "$SCRATCH/run"
+        done
+    done
+done
+
 # Stopped half-way and resumed on other numbers.
 half=$((steps / 2))
 train "$SCRATCH/half" "$DIGITS" --servers 2 --workers 3 --set "checkpoint.every=$half" \

@@ -4,8 +4,8 @@
 #include <string.h>
 #include "tests/unit/unit.h"
 
-/* A worker with lanes 2 and 3 of four, three blocks of four weights, all on one shard. */
-enum { ELEMENTS = 4, BLOCKS = 3, LANES = 4 };
+/* A worker with lanes 2 and 3 of four, three blocks (or six) of four weights, all on one shard. */
+enum { ELEMENTS = 4, BLOCKS = 3, BLOCKS_MORE = 6, LANES = 4 };
 
 static const struct run_id job_run = {5, 6};
 static const struct address shard = {PARTY_SHARD, 70}, coordinator = {PARTY_COORDINATOR, 0},
@@ -18,6 +18,7 @@ struct bench {
     struct buffer_pool *pool;
     struct layout *layout;
     uint64_t now_ms, step_count;
+    uint32_t block_count;
     uint32_t era; /* of what shards say */
 };
 
@@ -31,7 +32,7 @@ static void hear(struct bench *bench, struct address from, const struct message 
 struct picture {
     uint32_t number, era;
     uint64_t start_step;
-    uint32_t lane_worker[LANES], block_shard[BLOCKS];
+    uint32_t lane_worker[LANES], block_shard[BLOCKS_MORE];
 };
 
 static void show(struct bench *bench, const struct picture *picture)
@@ -49,7 +50,7 @@ static void show(struct bench *bench, const struct picture *picture)
                                    .store_endpoint = "inproc://d",
                                    .shard_count = 2,
                                    .worker_count = 2,
-                                   .block_count = BLOCKS,
+                                   .block_count = bench->block_count,
                                    .lane_count = LANES,
                                    .shards = shards,
                                    .workers = workers,
@@ -64,13 +65,15 @@ static void send_view(struct bench *bench)
     show(bench, &(struct picture){.number = 1, .lane_worker = {0, 0, 1, 1}});
 }
 
-static void open_bench_of(struct bench *bench, enum consistency_kind consistency)
+static void open_bench_with(struct bench *bench, enum consistency_kind consistency,
+                            uint32_t block_count)
 {
-    struct tensor_spec tensor = {.name = "w", .dims = 1, .shape = {ELEMENTS * BLOCKS}};
-    *bench = (struct bench){.now_ms = 1000, .step_count = 2};
+    struct tensor_spec tensor = {.name = "w", .dims = 1, .shape = {ELEMENTS * block_count}};
+    *bench = (struct bench){.now_ms = 1000, .step_count = 2, .block_count = block_count};
     bench->settings.exchange.consistency = consistency;
     bench->settings.job.lanes = LANES;
     bench->settings.job.batch = 4;
+    bench->settings.exchange.block_bytes = ELEMENTS * sizeof(float);
     bench->settings.exchange.credit_bytes = 1 << 20;
     bench->settings.exchange.retry_ms = 200;
     bench->settings.cluster.wait_s = bench->settings.cluster.give_up_s = 10;
@@ -85,6 +88,11 @@ static void open_bench_of(struct bench *bench, enum consistency_kind consistency
     spec.hello.thread_count = 1;
     CU_ASSERT_EQUAL_FATAL(exchange_create(&spec, &bench->exchange), 0);
     hear(bench, (struct address){0}, NULL);
+}
+
+static void open_bench_of(struct bench *bench, enum consistency_kind consistency)
+{
+    open_bench_with(bench, consistency, BLOCKS);
 }
 
 static void open_bench(struct bench *bench)
@@ -286,6 +294,58 @@ static void test_exchange_pays_for_all_nodes_of_a_block_at_once(void)
     CU_ASSERT_EQUAL(count(&bench, MSG_PUSH), 1);
     weights(&bench, 2, 1, 0.0f);
     CU_ASSERT_EQUAL(count(&bench, MSG_PUSH), 1);
+    close_bench(&bench);
+}
+
+/* Six blocks are whole, those that are within the credit are pushed. */
+static void begin_with_credit(struct bench *bench, size_t blocks, bool is_overlapping)
+{
+    open_bench_with(bench, CONSISTENCY_BSP, BLOCKS_MORE);
+    bench->settings.exchange.overlap = is_overlapping;
+    bench->settings.exchange.credit_bytes = blocks * ELEMENTS * sizeof(float);
+    send_view(bench);
+    for (uint32_t block = 0; block < BLOCKS_MORE; block++)
+        weights(bench, block, 0, 0.5f);
+    for (uint32_t block = BLOCKS_MORE; block-- > 0;)
+        for (uint32_t lane = 2; lane < 4; lane++)
+            leaf(bench, 0, lane, block, 1.0f);
+}
+
+/* When that block is answered, one other is pushed. */
+static bool makes_way(struct bench *bench, uint32_t answered, uint32_t pushed)
+{
+    weights(bench, answered, 1, 0.25f);
+    return count(bench, MSG_PUSH) == 1 && nth(bench, MSG_PUSH, 0)->msg.key.block == pushed;
+}
+
+static void test_exchange_lets_the_first_layers_overtake_where_steps_begin_early(void)
+{
+    struct bench bench;
+    begin_with_credit(&bench, 4, true);
+    CU_ASSERT(makes_way(&bench, 5, 0));
+    CU_ASSERT(makes_way(&bench, 4, 1));
+    close_bench(&bench);
+    begin_with_credit(&bench, 4, false);
+    CU_ASSERT(makes_way(&bench, 5, 1));
+    CU_ASSERT(makes_way(&bench, 4, 0));
+    close_bench(&bench);
+}
+
+/* In other workers it may be the block whose turn it is that nobody has answered. */
+static void test_exchange_keeps_credit_for_the_block_whose_turn_it_is(void)
+{
+    struct bench bench;
+    begin_with_credit(&bench, 2, true);
+    CU_ASSERT(makes_way(&bench, 5, 0));
+    show(&bench, &(struct picture){.number = 2, .lane_worker = {0, 0, 1, 1}});
+    CU_ASSERT_EQUAL(count(&bench, MSG_PUSH), 0);
+    CU_ASSERT(makes_way(&bench, 4, 3));
+    CU_ASSERT(makes_way(&bench, 3, 2));
+    CU_ASSERT(makes_way(&bench, 0, 1));
+    close_bench(&bench);
+    begin_with_credit(&bench, 1, true);
+    for (uint32_t block = BLOCKS_MORE; --block > 0;)
+        CU_ASSERT(makes_way(&bench, block, block - 1));
     close_bench(&bench);
 }
 
@@ -1398,6 +1458,8 @@ static void test_exchange_tells_how_much_of_it_was_hidden_behind_compute(void)
     X(test_exchange_swaps_only_when_no_lane_reads_the_old_weights) \
     X(test_exchange_holds_back_what_exceeds_its_credit) \
     X(test_exchange_pays_for_all_nodes_of_a_block_at_once) \
+    X(test_exchange_lets_the_first_layers_overtake_where_steps_begin_early) \
+    X(test_exchange_keeps_credit_for_the_block_whose_turn_it_is) \
     X(test_exchange_does_not_ask_again_while_blocks_are_coming) \
     X(test_exchange_gives_up_on_a_view_of_other_data) \
     X(test_exchange_stands_by_without_lanes) \

@@ -604,7 +604,7 @@ static void test_shard_puts_further_blocks_off_when_much_is_parked(void)
     CU_ASSERT_EQUAL(only(&bench, first, MSG_WEIGHTS)->key.block, 0);
     push_at(&bench, 0, second, (struct block_key){0, 1, 2, 4, CODEC_F32}, 4.0f);
     CU_ASSERT_EQUAL(count_of(&bench, MSG_WEIGHTS), 2);
-    push_at(&bench, 0, first, (struct block_key){1, 0, 0, 2, CODEC_F32}, 4.0f); /* there is room again */
+    push_at(&bench, 0, first, (struct block_key){1, 0, 0, 2, CODEC_F32}, 4.0f); /* room again */
     push_at(&bench, 0, second, (struct block_key){1, 0, 2, 4, CODEC_F32}, 4.0f);
     CU_ASSERT_EQUAL(count_of(&bench, MSG_WEIGHTS), 2);
     close_bench(&bench);
@@ -622,7 +622,7 @@ static void test_shard_parks_the_last_block_that_is_not_done_in_any_case(void)
     push_at(&bench, 0, second, (struct block_key){0, 2, 2, 4, CODEC_F32}, 4.0f);
     CU_ASSERT_EQUAL(count_of(&bench, MSG_WEIGHTS), 2);
     CU_ASSERT_EQUAL(shard_dropped_count(bench.shards[0]), 1);
-    push_at(&bench, 0, first, (struct block_key){0, 1, 0, 2, CODEC_F32}, 4.0f); /* now it is the last */
+    push_at(&bench, 0, first, (struct block_key){0, 1, 0, 2, CODEC_F32}, 4.0f); /* the last now */
     push_at(&bench, 0, second, (struct block_key){0, 1, 2, 4, CODEC_F32}, 4.0f);
     CU_ASSERT_EQUAL(count_of(&bench, MSG_WEIGHTS), 2);
     close_bench(&bench);
