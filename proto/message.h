@@ -53,7 +53,8 @@ enum message_kind {
     MSG_UPDATED,         /* backup, learner -> primary: has the block at version step */
     MSG_REPLICA,         /* primary -> learner: a block's whole state at version step */
     MSG_FILLED,          /* primary -> coordinator: the block's learner has all of it */
-    MSG_ALARM,           /* shard -> coordinator: outcome; the job must end (ERR_LOST: go back) */
+    MSG_ALARM,           /* shard -> coordinator: outcome; the job must end (ERR_LOST: the worker of
+                            rank newest asks for a version that is kept no more) */
     MSG_DRAIN,           /* client -> coordinator: move everything off a member and let it go */
     MSG_DRAINING,        /* coordinator -> client: outcome of that */
     MSG_PULL_OLD,        /* worker -> shard: a block at version step, present or the one before */

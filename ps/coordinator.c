@@ -259,13 +259,21 @@ static void note_heard(struct coordinator *c, struct member *member, const struc
     member->heard_ms = c->now_ms;
 }
 
+static void take_lost(struct coordinator *c, const struct message *msg)
+{
+    struct member *asker = members_holder(&c->members, PARTY_WORKER, (uint32_t)msg->outcome.newest,
+                                          0);
+    if (asker == NULL || c->view.number == 0 || msg->era != c->view.era)
+        return;
+    coordinator_spare(c, asker, msg->outcome.step);
+}
+
 static void take_alarm(struct coordinator *c, const struct member *member,
                        const struct message *msg)
 {
     uint64_t block_idx = msg->outcome.newest;
     if (msg->outcome.code == ERR_LOST) {
-        if (msg->era == c->view.era && c->lost_ms == 0)
-            c->lost_ms = c->now_ms;
+        take_lost(c, msg);
     } else if (msg->outcome.code == ERR_TIMEOUT) {
         if (msg->view == c->view.number && block_idx < c->view.block_count &&
             placement_go_alone(&c->placement, block_idx, member->who.id))

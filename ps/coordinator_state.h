@@ -85,6 +85,10 @@ void coordinator_deal(struct coordinator *c, bool is_forced);
 /* Gives one lane to another worker that is here, the idlest; false when there is none. */
 bool coordinator_move_lane(struct coordinator *c, uint32_t lane);
 
+/* A worker is to compute `step` and no shard has that version of some block any more: its lanes go
+ * to others, who may have it.  When nobody is left and nothing moves, all go back. */
+void coordinator_spare(struct coordinator *c, struct member *worker, uint64_t step);
+
 /* Some block's primary is gone and nobody has its place. */
 bool coordinator_has_orphans(const struct coordinator *c);
 

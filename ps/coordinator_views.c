@@ -35,15 +35,34 @@ static int by_rank(const void *a, const void *b)
     return left->rank < right->rank ? -1 : left->rank > right->rank;
 }
 
+static bool is_hand(const struct member *m)
+{
+    return m->who.party == PARTY_WORKER && m->state == MEMBER_HERE;
+}
+
+/* It has the weights of the step in work or can get them, as far as is known. */
+static bool is_able(const struct member *m)
+{
+    return is_hand(m) && m->lost_step == 0;
+}
+
+static size_t count_able(const struct coordinator *c)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < c->members.count; i++)
+        count += is_able(&c->members.items[i]);
+    return count;
+}
+
 /* Workers that lanes may be dealt to, in order of rank; [*count_out], to be freed. */
 static struct hand *list_hands(const struct coordinator *c, size_t *count_out)
 {
     const struct member **list = calloc(c->members.count + 1, sizeof(*list));
     struct hand *hands = calloc(c->members.count + 1, sizeof(*hands));
     size_t count = 0;
+    bool is_any = count_able(c) == 0;
     for (size_t i = 0; list != NULL && i < c->members.count; i++)
-        if (c->members.items[i].who.party == PARTY_WORKER &&
-            c->members.items[i].state == MEMBER_HERE)
+        if (is_any ? is_hand(&c->members.items[i]) : is_able(&c->members.items[i]))
             list[count++] = &c->members.items[i];
     if (list == NULL || hands == NULL) {
         free(list);
@@ -94,6 +113,22 @@ void coordinator_deal(struct coordinator *c, bool is_forced)
     }
     free(hands);
     free(owners);
+}
+
+void coordinator_spare(struct coordinator *c, struct member *worker, uint64_t step)
+{
+    bool has_lanes = false;
+    for (uint32_t lane = 0; lane < c->spec.settings->job.lanes; lane++)
+        has_lanes |= c->lane_owner[lane] == worker->who.id;
+    if (!has_lanes)
+        return; /* it has asked before its newest view came */
+    worker->lost_step = step + 1;
+    if (count_able(c) > 0) {
+        coordinator_deal(c, true);
+        c->is_view_urgent = c->is_view_due;
+    } else if (c->lost_ms == 0) {
+        c->lost_ms = c->now_ms;
+    }
 }
 
 /* The hand after the lane's owner, in rank, that has fewest lanes for its speed. */
@@ -252,8 +287,10 @@ static void begin_era(struct coordinator *c, struct places places, struct outbox
     c->view.era++;
     c->view.start_step = c->has_kept ? c->kept_step : 0;
     c->view.is_restored = c->has_kept && c->kept_step > 0;
-    for (size_t i = 0; i < c->members.count; i++)
+    for (size_t i = 0; i < c->members.count; i++) {
         c->members.items[i].has_finished = false;
+        c->members.items[i].lost_step = 0;
+    }
     c->digest[0] = 0;
     c->is_view_due = c->is_view_urgent = true;
     coordinator_note_progress(c);

@@ -269,10 +269,20 @@ static void watch_arrivals(struct coordinator *c)
     }
 }
 
+/* Whom lanes were kept from until now since it could not get their weights. */
+static bool has_recovered(const struct coordinator *c, struct member *m)
+{
+    if (m->lost_step == 0 || m->lost_step > lowest_version(c))
+        return false;
+    m->lost_step = 0;
+    return true;
+}
+
 static void watch_deal(struct coordinator *c)
 {
     double sum_ms = 0.0;
     size_t known = 0;
+    bool is_forced = false;
     if (since(c->now_ms, c->deal_ms) < DEAL_MS)
         return;
     for (size_t i = 0; i < c->members.count; i++) {
@@ -280,6 +290,7 @@ static void watch_deal(struct coordinator *c)
         if ((m->lane_ms > 0.0 || m->late_ms > 0.0 || m->behind_ms > 0.0) &&
             since(c->now_ms, m->lane_told_ms) >= FORGIVE_MS)
             member_forget_lanes(m); /* it has had no lane to show what it can */
+        is_forced |= has_recovered(c, m);
         sum_ms += m->lane_ms;
         known += m->lane_ms > 0.0;
     }
@@ -291,7 +302,7 @@ static void watch_deal(struct coordinator *c)
                          m->lane_ms > others_ms + LAGGING_MIN_MS);
     }
     watch_arrivals(c);
-    coordinator_deal(c, false);
+    coordinator_deal(c, is_forced);
 }
 
 static void few_text(const struct coordinator *c, char *text, size_t size)

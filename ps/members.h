@@ -52,6 +52,8 @@ struct member {
     double late_ms;     /* it has been at a lane for so long, at least; 0: it is not late */
     uint64_t lane_told_ms; /* when lane_ms was last measured */
     bool is_lagging;
+    uint64_t lost_step;  /* a worker: it waits for all blocks to be there at this version, since no
+                            shard had the one before for it; 0: for nothing */
     struct beat beat;    /* newest */
     struct beat earlier; /* the one that rates are reckoned from */
     uint64_t beat_ms, earlier_ms;

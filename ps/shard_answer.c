@@ -145,12 +145,22 @@ void shard_take_pull(struct shard *shard, struct address from, const struct mess
         send_lack(shard, block, &waiter, out);
 }
 
-/* The version before the present one is with nobody: only a checkpoint can help. */
-static void alarm_lost(struct shard *shard, const struct shard_block *block, struct outbox *out)
+/* No shard has the version before the present one any more.  Perhaps a worker has; else only a
+ * checkpoint can help. */
+static void alarm_lost(struct shard *shard, const struct shard_block *block, struct address asker,
+                       struct outbox *out)
 {
     struct message alarm = shard_message(shard, MSG_ALARM);
+    size_t idx = 0;
+    while (idx < shard->worker_count && shard->workers[idx].incarnation != asker.id)
+        idx++;
+    if (idx == shard->worker_count) { /* of a view to come: it asks again */
+        shard->dropped_count++;
+        return;
+    }
     alarm.outcome.code = ERR_LOST;
     alarm.outcome.step = block->version - 1;
+    alarm.outcome.newest = shard->workers[idx].rank;
     snprintf(alarm.outcome.text, sizeof(alarm.outcome.text),
              "version %llu of block %u is lost", (unsigned long long)block->version - 1,
              block->block_idx);
@@ -158,21 +168,20 @@ static void alarm_lost(struct shard *shard, const struct shard_block *block, str
 }
 
 /* When all workers died while some blocks had made a step and others had not, whoever comes next
- * needs the version that the others are at. */
+ * needs the version that the others are at; and who comes while others are at that step may be
+ * given lanes of it. */
 void shard_take_pull_old(struct shard *shard, struct address from, const struct message *msg,
                          struct outbox *out)
 {
     const struct shard_block *block = shard_serving(shard, msg->key.block);
-    if (block == NULL || block->clocks != NULL || msg->key.step + 1 != block->version) {
+    if (block == NULL || block->clocks != NULL || msg->key.step + 1 != block->version ||
+        block->version == shard->start_step || /* there is none before */
+        block->pusher != 0) { /* somebody works on the present one: all blocks have it */
         shard_take_pull(shard, from, msg, out);
         return;
     }
-    if (block->cloned == block->version) {
-        alarm_lost(shard, block, out);
-        return;
-    }
-    if (block->previous == NULL) { /* somebody works on the present one: all blocks have it */
-        shard_take_pull(shard, from, msg, out);
+    if (block->previous == NULL) {
+        alarm_lost(shard, block, from, out);
         return;
     }
     struct message weights = shard_message(shard, MSG_WEIGHTS);

@@ -102,6 +102,20 @@ int shard_block_restore(struct shard_block *block, const struct message *state,
     return copy_state(block, state->payload->data, pool);
 }
 
+static void forget_previous(struct shard_block *block)
+{
+    buffer_unref(block->previous);
+    block->previous = NULL;
+}
+
+/* What is known of the step that made the present version, and of the one in work. */
+static void forget_step(struct shard_block *block)
+{
+    forget_previous(block);
+    block->pusher = 0;
+    block->has_pushers = false;
+}
+
 int shard_block_clone(struct shard_block *block, const struct message *replica,
                       struct buffer_pool *pool)
 {
@@ -114,8 +128,8 @@ int shard_block_clone(struct shard_block *block, const struct message *replica,
         return err;
     if (block->clocks != NULL)
         memcpy(block->clocks, from + bytes, clock_bytes(block));
-    shard_block_forget_previous(block);
-    block->version = block->cloned = replica->key.step;
+    forget_step(block);
+    block->version = replica->key.step;
     return 0;
 }
 
@@ -182,25 +196,21 @@ static int change_weights(struct shard_block *block, const struct shard_update *
     return 0;
 }
 
-void shard_block_forget_previous(struct shard_block *block)
+void shard_block_note_pusher(struct shard_block *block, uint64_t incarnation)
 {
-    buffer_unref(block->previous);
-    block->previous = NULL;
-    block->cloned = 0;
-}
-
-/* A worker that is new may have to compute the step that other blocks are still at. */
-static void keep_previous(struct shard_block *block)
-{
-    shard_block_forget_previous(block);
-    block->previous = buffer_ref(block->weights);
+    forget_previous(block);
+    block->has_pushers = block->has_pushers || (block->pusher != 0 && block->pusher != incarnation);
+    if (block->pusher == 0)
+        block->pusher = incarnation;
 }
 
 int shard_block_apply(struct shard_block *block, const struct shard_update *update)
 {
     uint64_t *clock = block->clocks == NULL ? NULL : &block->clocks[update->lanes.begin];
     if (clock == NULL)
-        keep_previous(block);
+        forget_step(block);
+    if (clock == NULL && update->keeps_previous)
+        block->previous = buffer_ref(block->weights);
     uint64_t step = clock == NULL ? block->version : *clock;
     int err = update->parts[0] == NULL ? 0 : change_weights(block, update, step);
     if (err != 0)

@@ -46,9 +46,10 @@ struct shard_block {
     uint64_t *clocks;  /* steps that each lane has been counted in; NULL: bsp */
     uint32_t lane_count;
     struct buffer *weights;
-    struct buffer *previous; /* bsp: weights of the version before, until all have this one */
+    struct buffer *previous; /* bsp: weights of the version before, or NULL: keeps_previous */
     struct buffer *encoded; /* weights as a codec other than f32 has them; NULL: not made yet */
-    uint64_t cloned; /* version that came from another shard without the one before; 0: none */
+    uint64_t pusher;    /* bsp: the first who pushed to the version in work; 0: nobody */
+    bool has_pushers;   /* another has, too */
     size_t state_count;
     float *state[SHARD_STATES_MAX];
     struct reduction sums;
@@ -63,6 +64,7 @@ struct shard_update {
     const struct batching *batching;
     uint64_t step_count;    /* of the job, for the schedule */
     struct lane_node lanes; /* with clocks: one; else all */
+    bool keeps_previous; /* in bsp, until somebody pushes to the new version */
     /* What sums up to the gradient: one or two; [0] NULL: the weights stay. */
     struct buffer *parts[2];
     struct buffer_pool *pool;
@@ -113,8 +115,9 @@ uint64_t shard_block_newest(const struct shard_block *block);
 /* The weights have changed. */
 void shard_block_forget_encoded(struct shard_block *block);
 
-/* Nobody works on the version before any more. */
-void shard_block_forget_previous(struct shard_block *block);
+/* In bsp: who pushes to the present version has it of all blocks, so nobody works on the one before
+ * any more. */
+void shard_block_note_pusher(struct shard_block *block, uint64_t incarnation);
 
 /* Remembers whom to send what; the same twice is one.  Of one address at most one in bsp, else one
  * a lane: the latest. */

@@ -71,6 +71,7 @@ static void make_version(struct shard *shard, struct shard_block *block, struct 
         .batching = &shard->batching,
         .step_count = shard->step_count,
         .lanes = lanes,
+        .keeps_previous = !block->has_pushers, /* else, when one dies, another still has it */
         .parts = {parts[0], parts[1]},
         .pool = shard->pool,
     };
@@ -306,8 +307,8 @@ void shard_take_push(struct shard *shard, struct address from, const struct mess
         shard_answer_or_wait(shard, block, &waiter, out);
         return;
     }
-    if (block->clocks == NULL) /* who pushes has this version of all blocks */
-        shard_block_forget_previous(block);
+    if (block->clocks == NULL)
+        shard_block_note_pusher(block, from.id);
     count(shard, block, from, &push, out);
     buffer_unref(push.payload);
 }

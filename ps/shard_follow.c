@@ -32,6 +32,19 @@ static bool fits(const struct shard *shard, const struct shard_block *block,
            (msg->kind == MSG_UPDATE_VOID || shard_is_payload(shard, block, msg));
 }
 
+/* By the view at least two workers have lanes: when one dies, another has the version before. */
+static bool is_shared(const struct shard *shard, const struct shard_block *block)
+{
+    uint64_t first = 0;
+    for (uint32_t lane = 0; lane < block->lane_count; lane++) {
+        uint64_t worker = shard->lane_worker[lane];
+        if (first != 0 && worker != 0 && worker != first)
+            return true;
+        first = worker == 0 ? first : worker;
+    }
+    return false;
+}
+
 /* ERR_PROTO, ERR_NOMEM, and nothing has changed. */
 static int update(struct shard *shard, struct shard_block *block, const struct message *msg)
 {
@@ -40,6 +53,7 @@ static int update(struct shard *shard, struct shard_block *block, const struct m
         .batching = &shard->batching,
         .step_count = shard->step_count,
         .lanes = {msg->key.lane_begin, msg->key.lane_end},
+        .keeps_previous = !is_shared(shard, block),
         .pool = shard->pool,
     };
     int err = msg->payload == NULL ? 0 : shard_decode(shard, block, msg, &update.parts[0]);

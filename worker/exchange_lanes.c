@@ -121,6 +121,8 @@ void lanes_take_view(struct exchange *x, const struct view *view, struct outbox 
         early_call_off(x, out);
     if (is_added && !x->is_bsp && x->has_weights && !is_final(x))
         lanes_rejoin(x, out);
+    else if (is_added && is_standby && x->is_stepping_back)
+        lanes_rejoin(x, out); /* others have been at that step meanwhile */
     else if (is_added && x->has_weights)
         deal_added(x, out);
     if (x->mine_count > 0 && !is_final(x) && (!x->has_weights || is_behind(x) || is_standby))

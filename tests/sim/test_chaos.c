@@ -106,6 +106,25 @@ static void test_chaos_workers_die_and_stand_still(void)
     run_all(__func__, &spec);
 }
 
+static void test_chaos_one_worker_dies_and_nothing_is_taken_back(void)
+{
+    struct sim_spec spec = job_of(0);
+    spec.faults.weight[FAULT_KILL_WORKER] = 1;
+    spec.faults.count = 1;
+    spec.faults.outage_ms = 300; /* its successor comes while the others are at the same step */
+    spec.faults.is_gentle = true;
+    run_all(__func__, &spec);
+}
+
+static void test_chaos_workers_die_together(void)
+{
+    struct sim_spec spec = job_of(0);
+    spec.faults.weight[FAULT_KILL_WORKER] = 1;
+    spec.faults.count = 12;
+    spec.faults.outage_ms = 300;
+    run_all(__func__, &spec);
+}
+
 static void test_chaos_servers_die_one_at_a_time_and_nothing_is_taken_back(void)
 {
     struct sim_spec spec = job_of(1);
@@ -334,6 +353,8 @@ static void test_chaos_with_the_largest_only_it_ends(void)
 #define TESTS(X)                                                      \
     X(test_chaos_nothing_but_a_bad_network)                           \
     X(test_chaos_workers_die_and_stand_still)                         \
+    X(test_chaos_one_worker_dies_and_nothing_is_taken_back) \
+    X(test_chaos_workers_die_together) \
     X(test_chaos_servers_die_one_at_a_time_and_nothing_is_taken_back) \
     X(test_chaos_servers_die_with_replicas)                           \
     X(test_chaos_servers_die_without_replicas)                        \

@@ -575,6 +575,50 @@ static void test_coordinator_sends_the_view_to_who_is_behind(void)
     close_bench(&bench);
 }
 
+/* The worker of that rank asks for version 5, which no shard has any more. */
+static void ask_in_vain(struct bench *bench, uint32_t rank)
+{
+    struct message alarm = from_member(bench, MSG_ALARM);
+    alarm.outcome = (struct outcome){.code = ERR_LOST, .step = 5, .newest = rank};
+    hear(bench, server(0), &alarm);
+    tick(bench);
+}
+
+static void test_coordinator_spares_who_cannot_get_its_weights(void)
+{
+    struct bench bench;
+    start_job(&bench, 1, 0, 1);
+    actor_of(&bench, server(0))->beat.step = 5;
+    pass_ms(&bench, 100);
+    CU_ASSERT_EQUAL(lanes_of(&bench, worker(1)), 2);
+    ask_in_vain(&bench, 1);
+    CU_ASSERT_EQUAL(lanes_of(&bench, worker(1)), 0);
+    CU_ASSERT_EQUAL(lanes_of(&bench, worker(0)), 4);
+    ask_in_vain(&bench, 1); /* it has not had that view yet */
+    pass_ms(&bench, 3500);
+    CU_ASSERT_EQUAL(view_of(&bench)->era, 1);
+    CU_ASSERT_EQUAL(lanes_of(&bench, worker(1)), 0);
+    actor_of(&bench, server(0))->beat.step = 6;
+    pass_ms(&bench, 700);
+    CU_ASSERT_EQUAL(lanes_of(&bench, worker(1)), 2);
+    close_bench(&bench);
+}
+
+static void test_coordinator_goes_back_when_nobody_can_get_a_version(void)
+{
+    struct bench bench;
+    start_job(&bench, 1, 0, 1);
+    actor_of(&bench, server(0))->beat.step = 5;
+    ask_in_vain(&bench, 1);
+    ask_in_vain(&bench, 0);
+    pass_ms(&bench, 2900);
+    CU_ASSERT_EQUAL(view_of(&bench)->era, 1);
+    pass_ms(&bench, 200);
+    CU_ASSERT_EQUAL(view_of(&bench)->era, 2);
+    CU_ASSERT_EQUAL(lanes_of(&bench, worker(0)), 2); /* both begin again */
+    close_bench(&bench);
+}
+
 #define TESTS(X)                                                               \
     X(test_coordinator_promotes_the_backup_of_who_has_ended)                   \
     X(test_coordinator_waits_for_a_connection_that_may_be_made_again)          \
@@ -584,6 +628,8 @@ static void test_coordinator_sends_the_view_to_who_is_behind(void)
     X(test_coordinator_moves_blocks_to_a_server_that_is_added)                 \
     X(test_coordinator_goes_back_only_when_the_lease_is_over)                  \
     X(test_coordinator_keeps_the_lease_of_one_whose_rank_was_given_away)       \
+    X(test_coordinator_spares_who_cannot_get_its_weights) \
+    X(test_coordinator_goes_back_when_nobody_can_get_a_version) \
     X(test_coordinator_goes_back_soon_when_a_primary_has_ended)             \
     X(test_coordinator_goes_back_at_once_when_a_primary_says_that_it_ended)    \
     X(test_coordinator_leaves_blocks_with_a_primary_that_comes_back)           \

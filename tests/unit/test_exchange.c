@@ -221,6 +221,25 @@ static void test_exchange_pulls_and_begins_when_all_weights_are_there(void)
     close_bench(&bench);
 }
 
+static void test_exchange_asks_anew_when_it_was_spared_a_step_that_is_lost(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    send_view(&bench);
+    weights(&bench, 0, 1, 0.5f);
+    weights(&bench, 2, 0, 0.5f); /* older: it is pulled at version 1 */
+    lack(&bench, (struct block_key){0, 2, 2, 4, CODEC_F32});
+    CU_ASSERT_EQUAL(count(&bench, MSG_PULL_OLD), 2); /* and block 2 is there */
+    show(&bench, &(struct picture){.number = 2, .lane_worker = {0, 0, 0, 0}});
+    CU_ASSERT_EQUAL(count(&bench, MSG_PULL_OLD), 0);
+    show(&bench, &(struct picture){.number = 3, .lane_worker = {0, 0, 1, 1}});
+    CU_ASSERT_EQUAL(count(&bench, MSG_PULL_OLD), 0);
+    CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_PULL), BLOCKS);
+    for (size_t i = 0; i < BLOCKS; i++)
+        CU_ASSERT_EQUAL(nth(&bench, MSG_PULL, i)->msg.key.step, 0); /* whatever is there */
+    close_bench(&bench);
+}
+
 static void test_exchange_pushes_the_sum_of_its_own_lanes(void)
 {
     struct bench bench;
@@ -1454,6 +1473,7 @@ static void test_exchange_tells_how_much_of_it_was_hidden_behind_compute(void)
     X(test_exchange_deals_lanes_again_that_were_dropped_after_they_were_early) \
     X(test_exchange_tells_how_much_of_it_was_hidden_behind_compute) \
     X(test_exchange_pulls_and_begins_when_all_weights_are_there) \
+    X(test_exchange_asks_anew_when_it_was_spared_a_step_that_is_lost) \
     X(test_exchange_pushes_the_sum_of_its_own_lanes) \
     X(test_exchange_swaps_only_when_no_lane_reads_the_old_weights) \
     X(test_exchange_holds_back_what_exceeds_its_credit) \

@@ -652,7 +652,83 @@ static void test_shard_asked_to_stop_serves_until_the_job_ends(void)
     close_bench(&bench);
 }
 
+static void pull_old(struct bench *bench, uint32_t idx, struct address from, uint64_t step)
+{
+    struct message msg = message_of(bench, MSG_PULL_OLD);
+    msg.key.step = step;
+    hear_at(bench, idx, from, &msg);
+}
+
+static void test_shard_keeps_the_version_before_for_who_comes_after_a_sole_worker(void)
+{
+    struct bench bench = {0};
+    open_bench(&bench);
+    send_view(&bench, 0);
+    pull_old(&bench, 0, second, 0); /* there is none before the first */
+    CU_ASSERT_EQUAL(only(&bench, second, MSG_WEIGHTS)->key.step, 0);
+    push(&bench, first, 0, all, 4.0f);
+    push(&bench, first, 1, low, 4.0f);
+    push(&bench, first, 1, high, 4.0f);
+    pull_old(&bench, 0, second, 1);
+    CU_ASSERT_EQUAL(only(&bench, second, MSG_WEIGHTS)->key.step, 1);
+    CU_ASSERT_EQUAL(weight_of(only(&bench, second, MSG_WEIGHTS)), -1.0f);
+    push(&bench, first, 2, low, 4.0f); /* it has version 2 of all blocks */
+    pull_old(&bench, 0, second, 1);
+    CU_ASSERT_EQUAL(only(&bench, second, MSG_WEIGHTS)->key.step, 2);
+    close_bench(&bench);
+}
+
+static void test_shard_keeps_no_version_before_that_another_worker_has(void)
+{
+    static const struct address stranger = {PARTY_WORKER, 103};
+    struct bench bench = {0};
+    open_bench(&bench);
+    send_view(&bench, 0);
+    push(&bench, first, 0, all, 4.0f);
+    push(&bench, first, 1, low, 4.0f);
+    push(&bench, second, 1, high, 4.0f);
+    push(&bench, first, 2, low, 4.0f);
+    push(&bench, second, 2, high, 4.0f);
+    pull_old(&bench, 0, second, 2);
+    CU_ASSERT_EQUAL(count_of(&bench, MSG_WEIGHTS), 0);
+    const struct message *alarm = only(&bench, coordinator, MSG_ALARM);
+    CU_ASSERT_EQUAL(alarm->outcome.code, ERR_LOST);
+    CU_ASSERT(alarm->outcome.step == 2 && alarm->outcome.newest == 1);
+    pull_old(&bench, 0, stranger, 2); /* of a view to come */
+    CU_ASSERT_EQUAL(bench.out.count, 0);
+    push(&bench, first, 3, all, 4.0f); /* alone, from here on */
+    pull_old(&bench, 0, second, 3);
+    CU_ASSERT_EQUAL(only(&bench, second, MSG_WEIGHTS)->key.step, 3);
+    close_bench(&bench);
+}
+
+static void test_shard_backup_keeps_the_version_before_for_a_sole_worker_alone(void)
+{
+    for (uint32_t sole = 0; sole < 2; sole++) {
+        struct bench bench = {0};
+        open_bench(&bench);
+        bench.backup[0] = 1;
+        for (size_t i = 0; i < LANES && sole; i++)
+            bench.lane_worker[i] = 0;
+        send_view(&bench, 1);
+        send_view(&bench, 0);
+        push(&bench, first, 0, all, 4.0f);
+        carry(&bench, 1, MSG_UPDATE);
+        next_view(&bench);
+        bench.primary[0] = 1;
+        bench.backup[0] = NOBODY;
+        send_view(&bench, 1);
+        pull_old(&bench, 1, second, 0);
+        CU_ASSERT_EQUAL(count_of(&bench, MSG_WEIGHTS), sole);
+        CU_ASSERT_EQUAL(count_of(&bench, MSG_ALARM), 1 - sole);
+        close_bench(&bench);
+    }
+}
+
 #define TESTS(X) \
+    X(test_shard_keeps_the_version_before_for_who_comes_after_a_sole_worker) \
+    X(test_shard_keeps_no_version_before_that_another_worker_has) \
+    X(test_shard_backup_keeps_the_version_before_for_a_sole_worker_alone) \
     X(test_shard_says_hello_until_it_has_a_view) \
     X(test_shard_answers_every_pusher_when_the_tree_is_whole) \
     X(test_shard_counts_a_push_once_however_often_it_comes) \
