@@ -128,7 +128,7 @@ static const struct setting table[] = {
         "codec topk: steps over which that share falls from all, by the same factor each")
     ROW(exchange.block_bytes, U32, "bytes", 4096, 33554432, "1048576", false,
         "size of a block, the piece in which weights are placed and sent; a multiple of 4")
-    ROW(exchange.credit_bytes, U64, "bytes", 4096, BYTES_MAX, "67108864", false,
+    ROW(exchange.credit_bytes, U64, "bytes", 4096, BYTES_MAX, "33554432", false,
         "what a worker may have sent to one shard without an answer yet")
     ROW(exchange.parked_bytes, U64, "bytes", 4096, BYTES_MAX, "1073741824", false,
         "what a shard holds of gradients that wait for others before it puts further blocks off, "

@@ -24,6 +24,7 @@ static bool is_gathered(const struct exchange *x, const struct exchange_block *b
 static void reset(struct exchange *x)
 {
     x->here_count = 0;
+    x->pull_next = x->layout->block_count;
     for (size_t i = 0; i < x->layout->block_count; i++)
         x->blocks[i].is_next_here = x->blocks[i].is_asked = false;
 }
@@ -46,11 +47,35 @@ void gather_next(struct exchange *x)
     links_clear(x);
 }
 
+/* As much at a time as pushes may have on their way. */
+static void pull_more(struct exchange *x, struct outbox *out)
+{
+    uint64_t most = x->spec.settings->exchange.credit_bytes * x->shard_count;
+    while (x->pull_next < x->layout->block_count && x->pulled_bytes < most) {
+        uint32_t block_idx = (uint32_t)x->pull_next++;
+        struct exchange_block *block = &x->blocks[block_idx];
+        if (block->is_asked || is_gathered(x, block))
+            continue;
+        link_pull(x, block_idx, out);
+        x->pulled_bytes += block->is_asked ? block_bytes(x, block_idx) : 0;
+    }
+}
+
 void gather_pull(struct exchange *x, struct outbox *out)
 {
-    for (uint32_t i = 0; i < x->layout->block_count; i++)
-        if (!x->blocks[i].is_asked && !is_gathered(x, &x->blocks[i]))
-            link_pull(x, i, out);
+    x->pulled_bytes = 0;
+    for (size_t i = 0; i < x->layout->block_count; i++)
+        x->pulled_bytes += x->blocks[i].is_asked ? block_bytes(x, i) : 0;
+    x->pull_next = 0;
+    pull_more(x, out);
+}
+
+/* The block is there. */
+static void pull_next(struct exchange *x, uint32_t block_idx, struct outbox *out)
+{
+    size_t bytes = block_bytes(x, block_idx);
+    x->pulled_bytes -= bytes < x->pulled_bytes ? bytes : x->pulled_bytes;
+    pull_more(x, out);
 }
 
 /* What was gathered so far is too old.  A worker that has fallen behind gives its step up. */
@@ -139,6 +164,7 @@ void gather_take(struct exchange *x, const struct message *msg, struct outbox *o
         raise_target(x, block->next_version, out);
     if (is_gathered(x, block)) {
         x->here_count++;
+        pull_next(x, msg->key.block, out);
         early_block_here(x, msg->key.block, out);
     } else {
         link_pull(x, msg->key.block, out);
@@ -215,6 +241,8 @@ void gather_retry(struct exchange *x, struct outbox *out)
     size_t block_count = x->layout->block_count, seen = 0, pulled = 0;
     if (is_final(x))
         return;
+    if (x->pull_next < block_count && x->mine_count > 0)
+        gather_pull(x, out); /* what was asked for may have been given up meanwhile */
     set_retry(x);
     for (; seen < block_count && pulled < PULLS_A_ROUND; seen++) {
         uint32_t block_idx = (uint32_t)((x->retry_from + seen) % block_count);

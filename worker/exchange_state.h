@@ -108,6 +108,8 @@ struct exchange {
     uint64_t target;   /* version wanted in the next vector; 0: whatever is there */
     bool is_stepping_back; /* nobody has that version any more: it is asked for by name */
     size_t here_count; /* blocks that are there at that version */
+    size_t pull_next;  /* of what is to be pulled, the first block that may not have been */
+    size_t pulled_bytes; /* before it, asked for and not answered, about */
     size_t retry_from; /* block where the next round of asking begins */
     bool is_moved;     /* blocks pushed in this version have changed their primary */
 
