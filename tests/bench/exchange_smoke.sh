@@ -20,9 +20,14 @@ done
 "$TALWEG" bench exchange --model resnet50 --seconds 0.5 --no-limits --json > "$SCRATCH/r.json"
 equal "ResNet-50 has floats" "$(json "$SCRATCH/r.json" 'd["model_bytes"] // 4')" 25557032
 "$TALWEG" bench exchange --transport tcp --bytes 4194304 --seconds 0.2 --json > "$SCRATCH/limits.json"
-equal "limits that are missing" "$(json "$SCRATCH/limits.json" '[
-    key for key in ("memcpy_gbs", "add_gbs", "shm_copy_add_gbs", "socket_gbs", "zmq_stream_gbs",
-        "zmq_stream_cpu_s_per_gb", "zmq_rtt_us") if not d["limit"].get(key, 0) > 0]')" '[]'
+equal "figures that are missing" "$(json "$SCRATCH/limits.json" '[
+    f"{part} {key}" for part, keys in (
+        ("", ("goodput_gbs", "step_p50_us", "step_p99_us")),
+        ("cpu_s_per_gb", ("worker", "server")),
+        ("rss_over_model", ("worker", "server")),
+        ("limit", ("memcpy_gbs", "add_gbs", "shm_copy_add_gbs", "socket_gbs", "zmq_stream_gbs",
+                   "zmq_stream_cpu_s_per_gb", "zmq_rtt_us")))
+    for key in keys if not (d.get(part, {}) if part else d).get(key, 0) > 0]')" '[]'
 "$TALWEG" bench exchange --set exchange.overlap=true > "$SCRATCH/out" 2>&1
 equal "overlap, where nothing is computed: ends with" $? 2
 contains "and says why" "$SCRATCH/out" 'exchange.overlap.*computes nothing'
