@@ -10,8 +10,9 @@
 #include "common/clock.h"
 #include "common/rounds.h"
 #include "common/vector_math.h"
-#include "worker/inner.h"
 #include "worker/gate.h"
+#include "worker/gradient.h"
+#include "worker/inner.h"
 
 /* A queue of messages between threads. */
 struct queue {
@@ -26,7 +27,8 @@ struct lane_thread {
     struct graph_run *run;
     uint64_t *indices;     /* [lane_max] */
     float *inputs, *labels; /* [lane_max][...] */
-    float *grad;           /* [weight_count] */
+    struct gradient *gradient;
+    float *grad;           /* [weight_count], of the task in work */
     struct inner *inner;   /* NULL unless lanes make steps by themselves */
     const struct lane_task *task;
     uint64_t seen_drops;   /* of compute->drop_count, when the task was begun */
@@ -128,23 +130,20 @@ static void round_leaf(const struct lane_thread *self, size_t block_idx, float *
     codec_round_node(&grid, leaf, values, (size_t)(range->end - range->begin));
 }
 
-/* graph_tensor_done: copies each block of a finished tensor out of the flat gradient, the last one
- * first: the one order that credit relies on. */
+/* graph_tensor_done: hands over each block of a finished tensor, the last one first: the one order
+ * that credit relies on. */
 static void give_tensor(void *ctx, size_t tensor_idx)
 {
     struct lane_thread *self = ctx;
     const struct layout *layout = self->compute->spec.layout;
     struct range blocks = layout_tensor_blocks(layout, tensor_idx);
     for (uint64_t i = blocks.end; i-- > blocks.begin && !self->is_failed;) {
-        const struct range *range = &layout->blocks[i].range;
-        size_t bytes = (size_t)(range->end - range->begin) * sizeof(float);
         struct message leaf = {.kind = MSG_LEAF,
-                               .payload = buffer_pool_take(self->compute->pool, bytes)};
+                               .payload = gradient_block(self->gradient, (size_t)i)};
         if (leaf.payload == NULL) {
             give_failure(self, ERR_NOMEM, "no memory for a gradient");
             return;
         }
-        memcpy(leaf.payload->data, self->grad + range->begin, bytes);
         round_leaf(self, (size_t)i, leaf.payload->data);
         leaf.key = (struct block_key){.step = self->task->step,
                                       .block = (uint32_t)i,
@@ -265,6 +264,11 @@ static bool train_round(struct lane_thread *self, struct loss_result *loss)
 static void train_lane(struct lane_thread *self, struct message *result)
 {
     struct loss_result loss;
+    self->grad = gradient_begin(self->gradient);
+    if (self->grad == NULL) {
+        give_failure(self, ERR_NOMEM, "no memory for a gradient");
+        return;
+    }
     bool is_done = self->inner == NULL ? train_step(self, &loss) : train_round(self, &loss);
     if (!is_done) {
         result->lane.is_void = !self->is_called_off;
@@ -355,11 +359,11 @@ static int start_thread(struct compute *compute, struct lane_thread *self)
     self->indices = calloc(lane_max, sizeof(*self->indices));
     self->inputs = calloc(lane_max * info->input_count, sizeof(float));
     self->labels = calloc(lane_max * info->label_count, sizeof(float));
-    self->grad = calloc((size_t)compute->spec.layout->weight_count, sizeof(float));
-    if (self->indices == NULL || self->inputs == NULL || self->labels == NULL ||
-        self->grad == NULL)
+    if (self->indices == NULL || self->inputs == NULL || self->labels == NULL)
         return ERR_NOMEM;
-    int err = graph_run_create(compute->spec.graph, lane_max, &self->run);
+    int err = gradient_create(compute->spec.layout, compute->pool, &self->gradient);
+    if (err == 0)
+        err = graph_run_create(compute->spec.graph, lane_max, &self->run);
     if (err == 0 && compute->spec.settings->exchange.consistency == CONSISTENCY_LOCAL)
         err = inner_create(compute->spec.settings, compute->spec.layout, job_steps(compute),
                            &self->inner);
@@ -424,7 +428,7 @@ void compute_destroy(struct compute *compute)
         free(thread->indices);
         free(thread->inputs);
         free(thread->labels);
-        free(thread->grad);
+        gradient_destroy(thread->gradient);
     }
     free(compute->threads);
     gate_destroy(compute->gate);

@@ -15,9 +15,9 @@
  * layer until that layer's blocks are (MSG_BLOCK_HERE).
  *
  * Owner:    the worker's loop.  Thread: submit and next from that loop; the work on its own.
- * Memory:   per thread: activations, one lane's samples, one flat gradient; with consistency
- *           "local" the lane's own weights and its optimizer's state as well.  Leaves come from a
- *           pool that holds at most the worker's lanes times the model.
+ * Memory:   per thread: activations, one lane's samples; with consistency "local" the lane's own
+ *           weights and its optimizer's state as well.  Gradients lie in a pool, a flat one for
+ *           each thread, and for each lane of which something is not pushed and answered.
  * Surprise: none.
  */
 #include "common/settings.h"
@@ -32,7 +32,7 @@ struct compute_spec {
     const struct graph *graph;
     const struct layout *layout;
     struct dataset *train, *test; /* test: NULL when the job has none */
-    struct buffer_pool *pool;     /* of leaves; NULL: one of its own */
+    struct buffer_pool *pool;     /* of gradients; NULL: one of its own */
 };
 
 MUST_USE int compute_create(const struct compute_spec *spec, struct compute **compute_out,

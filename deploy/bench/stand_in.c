@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include "common/clock.h"
+#include "worker/gradient.h"
 
 /* Each lane at most once in training and once in evaluation. */
 enum { QUEUE_MAX = 2 * LANES_MAX };
@@ -16,8 +17,7 @@ enum { SAID_US = 100 * 1000000 };
 struct stand_in {
     const struct layout *layout;
     struct times *times;
-    float *grad; /* [weight_count] */
-    struct buffer_pool *pool;
+    struct gradient *gradient;
     int event_fd; /* set while queue or task has something */
     struct message queue[QUEUE_MAX]; /* ring of tasks, and of MSG_LANE_DROPPED */
     size_t first, count;
@@ -72,20 +72,18 @@ static struct message make_leaf(struct stand_in *self)
 {
     const struct lane_task *task = &self->task.task;
     size_t idx = --self->blocks_left;
-    const struct range *range = &self->layout->blocks[idx].range;
-    size_t bytes = (size_t)(range->end - range->begin) * sizeof(float);
-    struct message leaf = {.kind = MSG_LEAF, .payload = buffer_pool_take(self->pool, bytes)};
+    struct message leaf = {.kind = MSG_LEAF, .payload = gradient_block(self->gradient, idx)};
     if (leaf.payload == NULL) {
         leaf = (struct message){.kind = MSG_BYE};
         leaf.outcome = (struct outcome){.code = ERR_NOMEM, .text = "no memory for a gradient"};
         return leaf;
     }
-    memcpy(leaf.payload->data, self->grad + range->begin, bytes);
+    leaf.payload->is_read_only = true; /* it is there for the next step, too */
     leaf.key = (struct block_key){.step = task->step,
                                   .block = (uint32_t)idx,
                                   .lane_begin = task->lane,
                                   .lane_end = task->lane + 1};
-    self->burst_bytes += bytes;
+    self->burst_bytes += leaf.payload->size_bytes;
     return leaf;
 }
 
@@ -131,15 +129,14 @@ int stand_in_create(const struct layout *layout, struct buffer_pool *pool, struc
     self->layout = layout;
     self->times = times;
     self->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    self->grad = malloc(count * sizeof(float));
-    int err = self->grad == NULL || self->event_fd < 0 ? ERR_NOMEM : 0;
-    self->pool = pool;
+    int err = self->event_fd < 0 ? ERR_NOMEM : gradient_create(layout, pool, &self->gradient);
     if (err != 0) {
         stand_in_destroy(self);
         return err;
     }
+    float *grad = gradient_begin(self->gradient);
     for (size_t i = 0; i < count; i++) /* plain numbers of both signs, none of them tiny */
-        self->grad[i] = ((float)(i % 1021) - 510.25f) * 0x1p-12f;
+        grad[i] = ((float)(i % 1021) - 510.25f) * 0x1p-12f;
     *stand_in_out = self;
     return 0;
 }
@@ -150,7 +147,7 @@ void stand_in_destroy(struct stand_in *self)
         return;
     if (self->event_fd >= 0)
         close(self->event_fd);
-    free(self->grad);
+    gradient_destroy(self->gradient);
     free(self);
 }
 

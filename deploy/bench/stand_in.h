@@ -3,12 +3,12 @@
 
 /* stand_in - in the place of a worker's compute: gradients that are there already.
  *
- * A task is answered at once: each block is copied out of one flat gradient, the last block first,
- * as a network's backward pass hands them over (worker/compute.h), and then the lane is done.  What
- * is left of a step's time is the exchange alone.
+ * A task is answered at once: each block of one flat gradient is handed over where it lies, the
+ * last one first, as by a network's backward pass (worker/gradient.h), and then the lane is done.
+ * What is left of a step's time is the exchange alone.
  *
  * Owner:    bench/worker.  Thread: the worker's loop only; there is no other.
- * Memory:   one flat gradient; leaves from the courier's pool.
+ * Memory:   one flat gradient from the courier's pool.
  * Surprise: next says "none now" after every STAND_IN_BURST_BYTES though fd stays readable, so that
  *           the loop hears its sockets meanwhile, as it does beside compute threads.
  */
@@ -20,8 +20,8 @@ enum { STAND_IN_BURST_BYTES = 1 << 20 };
 
 struct stand_in;
 
-/* All borrowed; leaves come from the pool; times (NULL: none) is told of each step's first task.
- * ERR_NOMEM. */
+/* All borrowed; the gradient lies in the pool; times (NULL: none) is told of each step's first
+ * task.  ERR_NOMEM. */
 MUST_USE int stand_in_create(const struct layout *layout, struct buffer_pool *pool,
                              struct times *times, struct stand_in **stand_in_out);
 void stand_in_destroy(struct stand_in *stand_in);
