@@ -13,8 +13,8 @@
  * Owner:    the worker's loop.  Thread: that loop's only; compute threads read the weights that a
  *           task points to, which stay as they are until the task is answered.
  * Memory:   two vectors of weights; with codec topk two more, of what was not sent yet; sums of
- *           lanes that wait for their sibling; nodes that are whole until they are answered, of which at most exchange.credit_bytes are pushed to one
- *           shard, or one block.
+ *           lanes that wait for their sibling; nodes that are whole until they are answered, of
+ *           which at most exchange.credit_bytes are pushed to one shard, or one block.
  * Source:   Li et al., OSDI 2014; fused push-pull as in Jiang et al. (BytePS), OSDI 2020.
  * Surprise: none.
  */

@@ -12,7 +12,7 @@
  *     sgd:                              v' = v + rate * g
  *     sent: the k of v' that are largest by magnitude; there v' becomes 0
  *
- * Tensors of one dimension (biases) are few and sent whole, as is all while k is large, which is
+ * Tensors of one dimension (biases) are few and sent whole, as is all while k is large: that is
  * momentum as servers would have it.
  *
  * Servers then take the sum over the workers off the weights.  What is kept is the worker's
@@ -23,9 +23,9 @@
  * Memory:   v, and u unless sgd; taken in residual_create.
  * Source:   Lin et al., "Deep Gradient Compression", ICLR 2018, section 3 (momentum correction,
  *           warm-up; that u' becomes 0 where v' does is left out: it takes the momentum from what
- *           is sent often, and cost half a point on Fashion-MNIST); Karimireddy et al., "Error Feedback Fixes SignSGD
- *           and other Gradient Compression Schemes", ICML 2019, algorithm 2: what is kept has its
- *           own step's rate, so that a rate which falls does not make less of it.
+ *           is sent often, and cost half a point on Fashion-MNIST); Karimireddy et al., "Error
+ *           Feedback Fixes SignSGD and other Gradient Compression Schemes", ICML 2019, algorithm 2:
+ *           what is kept has its own step's rate, so that one which falls does not make less of it.
  * Surprise: which lanes a worker has, and when, decides what it sends: bits are not the same for
  *           any number of workers.
  */

@@ -17,8 +17,6 @@ for argument; do
     *) runs=$argument ;;
     esac
 done
-[ "$(id -u)" -eq 0 ] || skip "only root can make network namespaces"
-command -v tc > /dev/null || skip "no tc (Debian: iproute2)"
 job=$SCRATCH/wide.cfg
 sed 's/units = 128/units = 512/; s/filters = 16/filters = 32/' \
     "$ROOT/deploy/jobs/fashion-mnist-cnn.cfg" > "$job"
@@ -32,21 +30,7 @@ common=(--servers=1 --workers=2 --set=cluster.insecure=true --set=exchange.share
     --set=job.steps="$steps" --set=job.eval_every=1000000 --set=log.every=10
     --set=exchange.block_bytes="$block")
 
-name=tw$((BASHPID % 100000))
-net=10.215.$((BASHPID % 200 + 20))
-test_cleanup() {
-    local space
-    for space in s w0 w1; do
-        ip netns del "$name-$space" 2> /dev/null
-    done
-}
-
-# on SPACE LOG COMMAND...: in its namespace, in the background.
-on() {
-    local space=$1 log=$2
-    shift 2
-    start "$log" ip netns exec "$name-$space" "$@"
-}
+. "$(dirname "$0")/links.sh"
 
 # device SPACE NAME ADDRESS: up, with an address and a rate.
 device() {
@@ -54,12 +38,6 @@ device() {
         tc -n "$name-$1" qdisc add dev "$2" root tbf rate "$rate" burst 64kb latency 50ms
 }
 
-for space in s w0 w1; do
-    ip netns add "$name-$space" 2> /dev/null || skip "no network namespace can be made here"
-    ip -n "$name-$space" link set lo up
-done
-server=$net.254
-ip -n "$name-s" addr add "$server/32" dev lo
 for i in 0 1; do
     ip link add "link$i" netns "$name-s" type veth peer name far netns "$name-w$i" 2> /dev/null &&
         device s "link$i" "$net.$((4 * i + 1))" && device "w$i" far "$net.$((4 * i + 2))" &&
@@ -69,25 +47,11 @@ done
 
 # train_over OUT SETTING...: both links carry it.
 train_over() {
-    local out=$1 rank coordinator=tcp://$server:7077 sets members=() run
+    local out=$1
     shift
-    sets=("${common[@]}" "$@")
-    mkdir -p "$out/log"
-    on s "$out/log/c" "$BIN/talweg-coordinator" "$job" --bind="$coordinator" --out="$out" \
-        "${sets[@]}"
-    run=$LAST_PID
-    on s "$out/log/p" "$BIN/talweg-ps" "$job" --coordinator="$coordinator" --rank=0 \
-        --bind="tcp://$server:0" "${sets[@]}"
-    members+=("$LAST_PID")
-    for rank in 0 1; do
-        on "w$rank" "$out/log/w$rank" "$BIN/talweg-worker" "$job" --coordinator="$coordinator" \
-            --rank=$rank "${sets[@]}"
-        members+=("$LAST_PID")
-    done
-    finished_within 120 "$run" || fail "$out: $(tail -n 2 "$out"/log/*)"
-    for run in "${members[@]}"; do
-        finished_within 15 "$run"
-    done
+    start_roles "$job" "$out" "${common[@]}" "$@"
+    finished_within 120 "$RUN" || fail "$out: $(tail -n 2 "$out"/log/*)"
+    wait_members
 }
 
 for ((k = 0; k < runs; k++)); do

@@ -19,8 +19,6 @@ for argument; do
     esac
 done
 [ ${#methods[@]} -gt 0 ] || methods=(bsp int8 topk local)
-[ "$(id -u)" -eq 0 ] || skip "only root can make network namespaces"
-command -v tc > /dev/null || skip "no tc (Debian: iproute2)"
 [ -c /dev/net/tun ] || skip "no /dev/net/tun"
 
 rate=100mbit one_way_ms=10 target=0.98
@@ -46,7 +44,7 @@ common=("${sized[@]}" --set=data.train_inputs="$data/train-images-idx3-ubyte.gz"
     --set=job.lanes=2 --set=job.eval_every=50
     --set=optimizer.kind=momentum --set=optimizer.rate=0.02 --set=optimizer.schedule=constant)
 
-# settings_of METHOD: in $special; fails where this build does not have it.
+# settings_of METHOD: in $special.
 settings_of() {
     case $1 in
     bsp) special=() ;;
@@ -57,25 +55,9 @@ settings_of() {
         return 1
         ;;
     esac
-    case $1 in bf16 | int8 | topk) "$TALWEG" settings | grep -q '^exchange.codec ' ;; esac
 }
 
-name=tw$((BASHPID % 100000))
-net=10.214.$((BASHPID % 200 + 20))
-server=$net.254
-test_cleanup() {
-    local space
-    for space in s w0 w1; do
-        ip netns del "$name-$space" 2> /dev/null
-    done
-}
-
-# on SPACE LOG COMMAND...: in its namespace, in the background.
-on() {
-    local space=$1 log=$2
-    shift 2
-    start "$log" ip netns exec "$name-$space" "$@"
-}
+. "$here/links.sh"
 
 # device SPACE NAME ADDRESS PEER: up, with an address and a rate.
 device() {
@@ -84,16 +66,11 @@ device() {
         tc -n "$name-$1" qdisc add dev "$2" root tbf rate "$rate" burst 16kb latency 50ms
 }
 
-for space in s w0 w1; do
-    ip netns add "$name-$space" 2> /dev/null || skip "no network namespace can be made here"
-    ip -n "$name-$space" link set lo up
-done
-ip -n "$name-s" addr add "$server/32" dev lo
 links=()
 for i in 0 1; do
     start "$SCRATCH/link$i" "$BIN/delay_link" "$one_way_ms" "$name-s" "link$i" "$name-w$i" far
     links+=("$LAST_PID")
-    wait_until 5 grep -q ready "$SCRATCH/link$i" || skip "$(cat "$SCRATCH/link$i")"
+    wait_until 5 grep -qs ready "$SCRATCH/link$i" || skip "$(cat "$SCRATCH/link$i")"
     device s "link$i" "$net.$((4 * i + 1))" "$net.$((4 * i + 2))" &&
         device "w$i" far "$net.$((4 * i + 2))" "$net.$((4 * i + 1))" &&
         ip -n "$name-w$i" route add default dev far || skip "no link of $rate can be made here"
@@ -102,7 +79,7 @@ done
 # Is it what it is said to be?
 on s "$SCRATCH/probe" python3 "$here/link_probe.py" serve "$server" 7001
 probe=$LAST_PID
-wait_until 10 grep -q ready "$SCRATCH/probe" || fail "no probe: $(cat "$SCRATCH/probe")"
+wait_until 10 grep -qs ready "$SCRATCH/probe" || fail "no probe: $(cat "$SCRATCH/probe")"
 for i in 0 1; do
     ip netns exec "$name-w$i" python3 "$here/link_probe.py" measure "$server" 7001 8 \
         > "$SCRATCH/measured$i" || fail "no measurement of link $i"
@@ -162,43 +139,26 @@ END
 
 # train_over METHOD: both links carry it.
 train_over() {
-    local out=$SCRATCH/$1 before rank coordinator=tcp://$server:7077 sets members=()
-    sets=("${common[@]}" "${special[@]}")
-    mkdir -p "$out/log"
+    local out=$SCRATCH/$1 before
     before=$(wire_bytes)
-    on s "$out/log/c" "$BIN/talweg-coordinator" "$job" --bind="$coordinator" --out="$out" \
-        "${sets[@]}"
-    local run=$LAST_PID
-    on s "$out/log/p" "$BIN/talweg-ps" "$job" --coordinator="$coordinator" --rank=0 \
-        --bind="tcp://$server:0" "${sets[@]}"
-    members+=("$LAST_PID")
-    for rank in 0 1; do
-        on "w$rank" "$out/log/w$rank" "$BIN/talweg-worker" "$job" --coordinator="$coordinator" \
-            --rank=$rank "${sets[@]}"
-        members+=("$LAST_PID")
-    done
-    until has_reached "$out" || is_gone "$run"; do
+    start_roles "$job" "$out" "${common[@]}" "${special[@]}"
+    until has_reached "$out" || is_gone "$RUN"; do
         [ "$SECONDS" -lt $((began + 3600)) ] || break
         sleep 1
     done
-    if ! is_gone "$run"; then
-        kill -INT "$run"
+    if ! is_gone "$RUN"; then
+        kill -INT "$RUN"
     fi
-    finished_within 60 "$run" || [ -e "$out/summary.json" ] ||
+    finished_within 60 "$RUN" || [ -e "$out/summary.json" ] ||
         { fail "$1: $(tail -n 2 "$out"/log/*)"; return 1; }
-    for run in "${members[@]}"; do
-        finished_within 15 "$run"
-    done
+    wait_members
     result "$1" "$out" $(($(wire_bytes) - before)) >> "$SCRATCH/results"
 }
 
 for method in "${methods[@]}"; do
     began=$SECONDS
-    if ! settings_of "$method"; then
-        say "$method: this build has none" >&2
-    elif train_over "$method" && [ -z "$has_json" ]; then
+    settings_of "$method" && train_over "$method" && [ -z "$has_json" ] &&
         tail -n 1 "$SCRATCH/results"
-    fi
 done
 for link in "${links[@]}"; do
     kill "$link" && wait "$link"

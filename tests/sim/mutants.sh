@@ -117,8 +117,20 @@ mutant catching_up_takes_mixed_versions "" worker/exchange_gather.c \
     'return block->is_next_here && block->next_version == x->target;' \
     'return block->is_next_here;'
 mutant update_is_applied_twice "" ps/shard_follow.c \
-    'if (msg->key.step == block->version && shard_block_apply' \
-    'if (msg->key.step <= block->version && shard_block_apply'
+    'int err = msg->key.step == block->version ?' \
+    'int err = msg->key.step <= block->version ?'
+mutant sums_are_rounded_alike_in_every_step "rounded_to_int8_it_ends_with_the_same_bits" \
+    ps/shard_count.c \
+    'block->sums.grid.step = block->version;' \
+    'block->sums.grid.step = 0;'
+mutant weights_are_rounded_by_when_they_are_sent "rounded_to_int8_it_ends_with_the_same_bits" \
+    ps/shard_codec.c \
+    'grid.step = version;' \
+    'grid.step = version + shard->now_ms;'
+mutant who_cannot_get_its_weights_is_not_spared "one_worker_dies_and_nothing_is_taken_back" \
+    ps/coordinator.c \
+    'coordinator_spare(c, asker, msg->outcome.step);' \
+    '(void)asker;'
 mutant void_is_told_of_one_block "steps_are_left_out_everywhere_or_nowhere" \
     worker/exchange_lanes.c \
     'x->lanes[msg->key.lane_begin].is_void = true;

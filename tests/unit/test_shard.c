@@ -95,7 +95,8 @@ static void test_shard_passes_over_what_its_view_does_not_give_it(void)
     bench.primary[1] = 1;
     push(&bench, first, 0, low, 1.0f); /* before the view */
     send_view(&bench, 0);
-    push_at(&bench, 0, first, (struct block_key){0, 1, 0, 2, CODEC_F32}, 1.0f); /* another shard's */
+    /* another shard's block */
+    push_at(&bench, 0, first, (struct block_key){0, 1, 0, 2, CODEC_F32}, 1.0f);
     push(&bench, first, 1, low, 1.0f);                               /* of a step to come */
     bench.view.era = 2;
     push(&bench, first, 0, all, 1.0f); /* of an era to come */
