@@ -127,10 +127,10 @@ mutant weights_are_rounded_by_when_they_are_sent "rounded_to_int8_it_ends_with_t
     ps/shard_codec.c \
     'grid.step = version;' \
     'grid.step = version + shard->now_ms;'
-mutant who_cannot_get_its_weights_is_not_spared "one_worker_dies_and_nothing_is_taken_back" \
-    ps/coordinator.c \
-    'coordinator_spare(c, asker, msg->outcome.step);' \
-    '(void)asker;'
+mutant all_go_back_for_who_cannot_get_its_weights "one_worker_dies_and_nothing_is_taken_back" \
+    ps/coordinator_views.c \
+    'if (count_able(c) > 0) {' \
+    'if (count_able(c) > c->members.count) {'
 mutant void_is_told_of_one_block "steps_are_left_out_everywhere_or_nowhere" \
     worker/exchange_lanes.c \
     'x->lanes[msg->key.lane_begin].is_void = true;
