@@ -24,7 +24,7 @@
 #include "common/lane.h"
 #include "common/layout.h"
 
-/* In the order of CODEC_TEXTS in settings_table.c, and as numbered on the wire. */
+/* In the order of exchange.codec's choices (settings_table.c), and as numbered on the wire. */
 enum codec_kind { CODEC_F32, CODEC_BF16, CODEC_INT8, CODEC_SPARSE, CODEC_COUNT };
 
 enum { CODEC_GROUP = 256 };

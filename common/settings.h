@@ -16,9 +16,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include "common/codec.h"
 #include "common/err.h"
 #include "common/log.h"
-#include "common/codec.h"
 #include "common/model_spec.h"
 #include "common/settings_table.h"
 

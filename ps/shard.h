@@ -10,7 +10,8 @@
  * Blocks come from initialisation or from the store; at checkpoint steps each block's state is sent
  * there.
  *
- * Shapes:   a push's payload: [block's elements] f32, the sum over its lanes' samples.
+ * Shapes:   a push's payload: the sum over its lanes' samples, [block's elements] f32 as the job's
+ *           codec has them (common/codec.h).
  * Owner:    the shard's loop.  Thread: that loop's only.
  * Memory:   weights, optimizer state, sums that wait for their sibling, and checkpoint copies up
  *           to twice the state; at that bound a checkpoint step waits for the store.
