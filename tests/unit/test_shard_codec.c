@@ -12,6 +12,7 @@
     X(test_shard_codec_feeds_its_backup_encoded) \
     X(test_shard_codec_sparse_sends_changes_to_whom_they_are_enough) \
     X(test_shard_codec_sparse_sends_all_when_much_has_changed) \
+    X(test_shard_codec_backup_refuses_an_index_past_the_end) \
     X(test_shard_codec_sparse_refuses_an_index_past_the_end)
 
 static const struct lane_node all = {0, 4}, half_a = {0, 2}, half_b = {2, 4};
@@ -201,6 +202,30 @@ static void test_shard_codec_feeds_its_backup_encoded(void)
         CU_ASSERT(memcmp(at_primary, at_backup, sizeof(at_backup)) == 0);
         close_bench(&bench);
     }
+}
+
+/* A copy that is sent what it cannot read stays as it is, and does not confirm. */
+static void test_shard_codec_backup_refuses_an_index_past_the_end(void)
+{
+    struct bench bench = {.settings.exchange.codec = CODEC_SPARSE};
+    struct message update;
+    open_bench(&bench);
+    bench.backup[0] = 1;
+    send_view(&bench, 1);
+    for (uint32_t idx = ELEMENTS; idx >= ELEMENTS - 1; idx--) {
+        float value = 1.0f;
+        update = message_of(&bench, MSG_UPDATE);
+        update.key = (struct block_key){0, 0, 0, 4, CODEC_SPARSE};
+        update.payload = buffer_pool_take(bench.pool, CODEC_PAIR_BYTES);
+        memcpy(update.payload->data, &idx, sizeof(idx));
+        memcpy((char *)update.payload->data + sizeof(idx), &value, sizeof(value));
+        hear_at(&bench, 1, shard_at(0), &update);
+        buffer_unref(update.payload);
+        CU_ASSERT_EQUAL(count_of(&bench, MSG_REFUSED), idx == ELEMENTS);
+        CU_ASSERT_EQUAL(count_of(&bench, MSG_UPDATED), idx != ELEMENTS);
+    }
+    CU_ASSERT_EQUAL(only(&bench, shard_at(0), MSG_UPDATED)->key.step, 1);
+    close_bench(&bench);
 }
 
 /* A sum is what workers have scaled: rate 1 takes it off as it is. */
