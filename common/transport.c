@@ -182,6 +182,7 @@ static void watch(struct transport *transport, struct channel *channel)
     if (set_options(channel->monitor, &no_limit, 1) != 0 ||
         zmq_socket_monitor(channel->socket, name, ZMQ_EVENT_CONNECTED | ZMQ_EVENT_ACCEPTED) != 0 ||
         zmq_connect(channel->monitor, name) != 0) {
+        zmq_socket_monitor(channel->socket, NULL, 0); /* or ZeroMQ would wait for who reads it */
         zmq_close(channel->monitor);
         channel->monitor = NULL;
     }
