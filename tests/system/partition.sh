@@ -48,7 +48,8 @@ reference
 out=$SCRATCH/run
 coordinator=tcp://$net.1:7077
 sets=(--servers=2 --workers=2 "${SIZED[@]}" --set=cluster.insecure=true --set=cluster.replicas=1
-    --set=exchange.shared_memory=false) # which no cut of a network would cut
+    --set=exchange.shared_memory=false # which no cut of a network would cut
+    --set=cluster.beat_ms=100)         # so that enough are known by the first cut to miss the next
 mkdir -p "$out/log"
 on c "$out/log/c" "$BIN/talweg-coordinator" "$DIGITS" --bind="$coordinator" --out="$out" "${sets[@]}"
 TRAIN=$LAST_PID
@@ -78,9 +79,13 @@ goes_on() {
 }
 
 wait_until 30 is_past 1000 || fail "it did not start: $(tail -n 2 "$out"/log/*)"
+# A worker that is back before it is missed was late, and has no lanes for half a minute.
+is_lost() { space_step > /dev/null && json "$out.status" \
+    'any(w["rank"] == 1 and w["state"] == "lost" for w in d["workers"])' | grep -q true; }
 cut w1
 sleep 1
 check "a worker is cut off: the run goes on" goes_on 15
+check "and it is lost" wait_until 15 is_lost
 heal w1
 check "and is back" wait_until 15 sh -c "ip netns exec $name-c '$TALWEG' status '$out' --json |
     python3 -c 'import json, sys
