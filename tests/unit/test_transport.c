@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include <zmq.h>
+#include "common/clock.h"
 #include "tests/unit/unit.h"
 
 enum { WAIT_MS = 10000 };
@@ -82,6 +83,41 @@ static bool is_let_go(const struct pair *pair, const struct buffer *buffer)
         return false;
     frame_release(&frame);
     return atomic_load(&buffer->ref_count) == 1;
+}
+
+/* ZeroMQ takes note of what has come while it sends, some time after the last time; the descriptor
+ * that tells of it is readable no more then. */
+static void check_hears_what_came_before_it_sent(const char *scheme)
+{
+    enum { TURNS = 30, NOTE_US = 3000 };
+    struct pair pair;
+    struct frame frame;
+    struct ready ready;
+    pair_open(&pair, scheme);
+    CU_ASSERT(say(pair.worker, nobody, "push") == 0);
+    CU_ASSERT_FATAL(receive(pair.shard, &frame));
+    frame_release(&frame);
+    for (int i = 0; i < TURNS; i++) {
+        CU_ASSERT(channel_receive(pair.worker, &frame) == ERR_AGAIN);
+        CU_ASSERT(say(pair.shard, worker, "weights") == 0);
+        for (uint64_t begin_us = clock_now_us(); clock_now_us() - begin_us < NOTE_US;)
+            continue;
+        CU_ASSERT(say(pair.worker, nobody, "push") == 0);
+        uint64_t begin_ms = clock_now_ms();
+        CU_ASSERT(transport_wait(&pair.worker, 1, -1, WAIT_MS, &ready) == 0);
+        CU_ASSERT(channel_is_ready(pair.worker));
+        CU_ASSERT_FATAL(clock_now_ms() - begin_ms < WAIT_MS);
+        CU_ASSERT_FATAL(receive(pair.worker, &frame));
+        frame_release(&frame);
+    }
+    pair_close(&pair);
+}
+
+static void test_channel_hears_what_came_before_it_sent(void)
+{
+    check_hears_what_came_before_it_sent("tcp");
+    check_hears_what_came_before_it_sent("ipc");
+    check_hears_what_came_before_it_sent("inproc");
 }
 
 static void check_both_ways(const char *scheme)
@@ -568,6 +604,7 @@ static void test_connect_says_what_is_wrong(void)
 }
 
 #define TESTS(X)                                                        \
+    X(test_channel_hears_what_came_before_it_sent)                      \
     X(test_channel_speaks_both_ways_over_inproc)                        \
     X(test_channel_speaks_both_ways_over_ipc)                           \
     X(test_channel_speaks_both_ways_over_tcp)                           \
