@@ -7,6 +7,7 @@
 #include <string.h>
 #include <jansson.h>
 #include "common/file.h"
+#include "common/utf8.h"
 
 /* A struct document is a json_t under another name, so that jansson's stays in here. */
 static struct document *outside(json_t *json)
@@ -29,22 +30,10 @@ struct document *document_array(void)
     return outside(json_array());
 }
 
-/* Bytes of the UTF-8 character at text, 0 when there is none (RFC 3629, section 4). */
+/* Bytes of the UTF-8 character at a NUL-terminated text, 0 when there is none. */
 static size_t character_bytes(const char *text)
 {
-    const unsigned char *c = (const unsigned char *)text;
-    if (c[0] < 0x80)
-        return 1;
-    if (c[0] < 0xc2 || c[0] > 0xf4)
-        return 0;
-    size_t size_bytes = c[0] < 0xe0 ? 2 : c[0] < 0xf0 ? 3 : 4;
-    for (size_t i = 1; i < size_bytes; i++)
-        if ((c[i] & 0xc0) != 0x80)
-            return 0;
-    bool is_overlong = (c[0] == 0xe0 && c[1] < 0xa0) || (c[0] == 0xf0 && c[1] < 0x90);
-    bool is_surrogate = c[0] == 0xed && c[1] > 0x9f;
-    bool is_past_end = c[0] == 0xf4 && c[1] > 0x8f;
-    return is_overlong || is_surrogate || is_past_end ? 0 : size_bytes;
+    return utf8_character_bytes(text, strnlen(text, UTF8_BYTES_MAX));
 }
 
 static bool is_utf8(const char *text)
@@ -444,6 +433,16 @@ char *document_print(const struct document *document, bool is_pretty)
 {
     size_t size_bytes;
     return print_text(document, is_pretty, &size_bytes);
+}
+
+int document_show(const struct document *document, FILE *stream)
+{
+    char *text = document == NULL ? NULL : document_print(document, true);
+    if (text == NULL)
+        return ERR_NOMEM;
+    fputs(text, stream);
+    free(text);
+    return 0;
 }
 
 int document_save(const struct document *document, const char *path, struct err_msg *why)

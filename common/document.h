@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include "common/err.h"
 
 enum { DOCUMENT_BYTES_MAX = 32 << 20, DOCUMENT_DEPTH_MAX = 64, DOCUMENT_VALUES_MAX = 1 << 20 };
@@ -88,6 +89,9 @@ MUST_USE int document_as_truth(const struct document *value, const char *name, b
  * newline at the end.  Real numbers print as short as reads back to the same.  NULL: out of memory.
  */
 MUST_USE char *document_print(const struct document *document, bool is_pretty);
+
+/* The pretty text to a stream, whose errors are its owner's.  ERR_NOMEM, also for NULL. */
+MUST_USE int document_show(const struct document *document, FILE *stream);
 
 /* The pretty text in place of a file, by file_replace.  ERR_IO, ERR_NOMEM. */
 MUST_USE int document_save(const struct document *document, const char *path, struct err_msg *why);

@@ -4,11 +4,30 @@
 #include <stdio.h>
 #include <string.h>
 
+/* C0 but for the line end, DEL, and C1 as UTF-8 has it: what terminals take for orders. */
+static size_t control_bytes(const char *text)
+{
+    unsigned char byte = (unsigned char)text[0], next = (unsigned char)text[1];
+    if (byte == 0xc2 && next >= 0x80 && next <= 0x9f)
+        return 2;
+    return (byte < 0x20 && byte != '\n') || byte == 0x7f;
+}
+
+void err_blank(char *text)
+{
+    while (*text != '\0') {
+        size_t bytes = control_bytes(text);
+        memset(text, '?', bytes);
+        text += bytes == 0 ? 1 : bytes;
+    }
+}
+
 /* Formatted aside first: the arguments may point into why->text. */
 static void format_text(char text_out[sizeof(struct err_msg)], const char *format, va_list args)
 {
     if (vsnprintf(text_out, sizeof(struct err_msg), format, args) < 0)
         text_out[0] = '\0';
+    err_blank(text_out);
 }
 
 int err_set(struct err_msg *why, int code, const char *format, ...)

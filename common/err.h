@@ -39,7 +39,11 @@ struct err_msg {
     char text[1024];
 };
 
-/* Formats the sentence into why (which may be NULL) and returns code; a longer text is cut. */
+/* Puts a question mark in place of every byte that could steer a terminal; lines may end. */
+void err_blank(char *text);
+
+/* Formats the sentence into why (which may be NULL) and returns code; a longer text is cut, and
+ * what a stranger's words in it could do to a terminal is blanked. */
 int err_set(struct err_msg *why, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -336,6 +336,21 @@ static void test_document_save_and_load(void)
     CU_ASSERT_EQUAL(rmdir(folder), 0); /* and so nothing else was left in it */
 }
 
+static void test_document_shows_what_it_prints(void)
+{
+    struct document *document = document_object();
+    char shown[64] = "";
+    FILE *stream = fmemopen(shown, sizeof(shown), "w");
+    CU_ASSERT_FATAL(stream != NULL && document_put(document, "a", document_whole(1)) == 0);
+    char *text = document_print(document, true);
+    CU_ASSERT_EQUAL(document_show(document, stream), 0);
+    CU_ASSERT_EQUAL(document_show(NULL, stream), ERR_NOMEM);
+    fclose(stream);
+    CU_ASSERT_STRING_EQUAL(shown, text);
+    free(text);
+    document_destroy(document);
+}
+
 #define TESTS(X) \
     X(test_document_prints_what_was_built) \
     X(test_document_prints_pretty) \
@@ -355,6 +370,7 @@ static void test_document_save_and_load(void)
     X(test_document_parse_bounds_depth) \
     X(test_document_parse_counts_no_bracket_inside_a_text) \
     X(test_document_parse_bounds_values_and_bytes) \
-    X(test_document_save_and_load)
+    X(test_document_save_and_load) \
+    X(test_document_shows_what_it_prints)
 
 UNIT_MAIN("document", TESTS)

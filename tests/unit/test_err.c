@@ -48,6 +48,16 @@ static void test_err_set_cuts_a_text_that_is_too_long(void)
     CU_ASSERT_EQUAL(strlen(why.text), sizeof(why.text) - 1);
 }
 
+/* A file's bytes stand in sentences, and those on terminals: ESC ] 0 ; would set its title. */
+static void test_err_set_blanks_what_could_steer_a_terminal(void)
+{
+    struct err_msg why = {0};
+    CU_ASSERT_EQUAL(err_set(&why, ERR_INPUT, "found \"%s\"", "\033]0;x\a\t\x7f"), ERR_INPUT);
+    CU_ASSERT_STRING_EQUAL(why.text, "found \"?]0;x???\"");
+    CU_ASSERT_EQUAL(err_prefix(&why, ERR_INPUT, "%s: ", "\xc2\x9b" "31m\xc3\xa4\n"), ERR_INPUT);
+    CU_ASSERT_STRING_EQUAL(why.text, "??31m\xc3\xa4\n: found \"?]0;x???\"");
+}
+
 static void test_err_prefix_puts_its_text_before(void)
 {
     struct err_msg why = {.text = "odd"};
@@ -74,6 +84,7 @@ static void test_err_prefix_cuts_what_no_longer_fits(void)
     X(test_err_set_formats_and_returns_the_code) \
     X(test_err_set_takes_its_own_text_as_argument) \
     X(test_err_set_cuts_a_text_that_is_too_long) \
+    X(test_err_set_blanks_what_could_steer_a_terminal) \
     X(test_err_prefix_puts_its_text_before) \
     X(test_err_prefix_cuts_what_no_longer_fits)
 
