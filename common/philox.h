@@ -12,8 +12,7 @@
  * Owner:    values.  Thread: no state.  Memory: none.
  * Source:   Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011; normal numbers:
  *           Box & Muller, "A Note on the Generation of Random Normal Deviates", 1958.
- * Surprise: logarithm, sine and cosine are our own: those of the C library differ in the last bit
- *           between processors and versions, these only add, multiply, divide and take roots.
+ * Surprise: logarithm, sine and cosine are our own (elementary.h).
  */
 #include <stddef.h>
 #include <stdint.h>

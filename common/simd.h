@@ -16,8 +16,10 @@ enum simd_level { SIMD_BASE, SIMD_V3, SIMD_V4, SIMD_LEVEL_COUNT };
 /* The kernels of that level; NULL when this processor, or this build, does not have it. */
 const struct simd_kernels *simd_kernels_of(enum simd_level level);
 
-/* Those that measured best of what this processor has. */
+/* Those that measured best of what this processor has: for long vectors, and for what only
+ * computes, as philox does. */
 const struct simd_kernels *simd_kernels_best(void);
+const struct simd_kernels *simd_kernels_widest(void);
 
 /* "base", "x86-64-v3", "x86-64-v4".  Static. */
 const char *simd_level_text(enum simd_level level);

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#include "common/philox_steps.h"
 
 /* SIMD_TABLE: the name of the table that this compilation makes (CMakeLists.txt). */
 extern const struct simd_kernels SIMD_TABLE;
@@ -114,10 +115,53 @@ KERNEL(momentum)
 KERNEL(nesterov)
 KERNEL(adam)
 
+/* Rounds outside, blocks inside, each word of the state an array of its own: the inner loop is what
+ * the compiler vectorises. */
+static void philox_words(const struct simd_stream *stream, uint64_t first_block,
+                         uint32_t words[SIMD_PHILOX_WORDS])
+{
+    enum { BLOCKS = SIMD_PHILOX_WORDS / 4 };
+    uint32_t c0[BLOCKS], c1[BLOCKS], c2[BLOCKS], c3[BLOCKS];
+    for (uint32_t i = 0; i < BLOCKS; i++) {
+        c0[i] = (uint32_t)(first_block + i);
+        c1[i] = (uint32_t)((first_block + i) >> 32);
+        c2[i] = stream->counter_high[0];
+        c3[i] = stream->counter_high[1];
+    }
+    uint32_t k0 = stream->key[0], k1 = stream->key[1];
+    for (int round = 0; round < PHILOX_ROUNDS; round++) {
+        for (uint32_t i = 0; i < BLOCKS; i++) {
+            uint64_t product_0 = (uint64_t)PHILOX_MULTIPLY_0 * c0[i];
+            uint64_t product_1 = (uint64_t)PHILOX_MULTIPLY_1 * c2[i];
+            c0[i] = (uint32_t)(product_1 >> 32) ^ c1[i] ^ k0;
+            c1[i] = (uint32_t)product_1;
+            c2[i] = (uint32_t)(product_0 >> 32) ^ c3[i] ^ k1;
+            c3[i] = (uint32_t)product_0;
+        }
+        k0 += PHILOX_WEYL_0;
+        k1 += PHILOX_WEYL_1;
+    }
+    for (uint32_t i = 0; i < BLOCKS; i++) {
+        words[4 * i] = c0[i];
+        words[4 * i + 1] = c1[i];
+        words[4 * i + 2] = c2[i];
+        words[4 * i + 3] = c3[i];
+    }
+}
+
+static void philox_normals(const uint32_t words[SIMD_PHILOX_WORDS],
+                           float values[SIMD_PHILOX_WORDS])
+{
+    for (uint32_t i = 0; i < SIMD_PHILOX_WORDS; i += 2)
+        philox_normal_pair(words[i], words[i + 1], values + i);
+}
+
 const struct simd_kernels SIMD_TABLE = {.add = add,
                                         .sum = sum,
                                         .is_finite = is_finite,
                                         .sgd = sgd,
                                         .momentum = momentum,
                                         .nesterov = nesterov,
-                                        .adam = adam};
+                                        .adam = adam,
+                                        .philox_words = philox_words,
+                                        .philox_normals = philox_normals};

@@ -1,18 +1,21 @@
 #ifndef COMMON_SIMD_KERNELS_H
 #define COMMON_SIMD_KERNELS_H
 
-/* simd_kernels - the loops of vector_math and optimizer, one table of them for each level that
- * simd_kernels.c is compiled for.
+/* simd_kernels - the loops of vector_math, optimizer and philox, one table of them for each level
+ * that simd_kernels.c is compiled for.
  *
  * Shapes:   every array: [count] f32, aligned to 4 bytes.
  * Owner:    the caller's arrays.  Thread: no state.
  * Memory:   none.
- * Source:   as common/optimizer.h.
+ * Source:   as common/optimizer.h and common/philox.h.
  * Surprise: the same source is compiled several times; no level may change a bit of what another
  *           gives, so each element is computed alone, by the same operations in the same order.
  */
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
+enum { SIMD_PHILOX_WORDS = 256 };
 
 /* One step of an optimizer.  No two arrays overlap but for out, which may be w itself. */
 struct simd_step {
@@ -31,6 +34,12 @@ struct simd_step {
     float keep; /* what decoupled decay leaves of a weight; 1 without */
 };
 
+/* The stream that a draw key stands for. */
+struct simd_stream {
+    uint32_t key[2];
+    uint32_t counter_high[2];
+};
+
 struct simd_kernels {
     void (*add)(float *restrict sum, const float *restrict addend, size_t count);
     void (*sum)(float *restrict out, const float *restrict a, const float *restrict b,
@@ -40,6 +49,12 @@ struct simd_kernels {
     void (*momentum)(const struct simd_step *step);
     void (*nesterov)(const struct simd_step *step);
     void (*adam)(const struct simd_step *step);
+    /* Blocks of four words, one after another from first_block on. */
+    void (*philox_words)(const struct simd_stream *stream, uint64_t first_block,
+                         uint32_t words_out[SIMD_PHILOX_WORDS]);
+    /* What draw_normal makes of them. */
+    void (*philox_normals)(const uint32_t words[SIMD_PHILOX_WORDS],
+                           float values_out[SIMD_PHILOX_WORDS]);
 };
 
 #endif

@@ -12,6 +12,7 @@
     X(test_simd_has_a_level_everywhere) \
     X(test_simd_adds_the_same_bits_at_every_level) \
     X(test_simd_finds_every_number_that_is_none_at_every_level) \
+    X(test_simd_draws_the_same_bits_at_every_level) \
     X(test_simd_optimizers_make_the_same_bits_at_every_level)
 
 enum { ROOM = 1100, HEADS = 17 };
@@ -84,6 +85,26 @@ static void test_simd_adds_the_same_bits_at_every_level(void)
         for (size_t head = 0; kernels != NULL && head < HEADS; head++)
             for (size_t i = 0; i < ARRAY_LEN(lengths); i++)
                 check_adds(kernels, head, lengths[i]);
+    }
+}
+
+static void test_simd_draws_the_same_bits_at_every_level(void)
+{
+    enum { CHUNKS = 1000 };
+    for (int level = 0; level < SIMD_LEVEL_COUNT; level++) {
+        const struct simd_kernels *kernels = kernels_at(level);
+        for (uint64_t chunk = 0; kernels != NULL && chunk < CHUNKS; chunk++) {
+            struct simd_stream stream = {{(uint32_t)noise(chunk), 1}, {2, (uint32_t)chunk}};
+            uint64_t first_block = UINT32_MAX - SIMD_PHILOX_WORDS / 8 + chunk % 2 * noise(chunk);
+            uint32_t words[2][SIMD_PHILOX_WORDS];
+            float values[2][SIMD_PHILOX_WORDS];
+            kernels->philox_words(&stream, first_block, words[0]);
+            simd_table_scalar.philox_words(&stream, first_block, words[1]);
+            CU_ASSERT(memcmp(words[0], words[1], sizeof(words[0])) == 0);
+            kernels->philox_normals(words[0], values[0]);
+            simd_table_scalar.philox_normals(words[0], values[1]);
+            CU_ASSERT(memcmp(values[0], values[1], sizeof(values[0])) == 0);
+        }
     }
 }
 
