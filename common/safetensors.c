@@ -24,6 +24,7 @@ struct safetensors {
     struct safetensors_entry *entries; /* by begin */
     uint64_t data_begin_bytes;
     uint64_t size_bytes; /* of the whole file */
+    bool is_any;         /* of other types than f32, too */
 };
 
 static int io_error(const struct safetensors *file, const char *what, struct err_msg *why)
@@ -121,8 +122,10 @@ static int place(struct safetensors *file, struct err_msg *why)
         if (entry->dims > SAFETENSORS_DIMS_MAX || count > elements_max - at)
             return err_set(why, ERR_INPUT, "%s: tensor \"%s\" is too large", file->path,
                            entry->name);
-        entry->begin = at;
-        entry->end = at += count;
+        entry->type = NUMBER_F32;
+        entry->begin_bytes = at * sizeof(float);
+        at += count;
+        entry->end_bytes = at * sizeof(float);
     }
     return 0;
 }
@@ -141,7 +144,7 @@ static struct document *wholes(const uint64_t *values, size_t count)
 
 static struct document *entry_document(const struct safetensors_entry *entry)
 {
-    uint64_t offsets[2] = {entry->begin * sizeof(float), entry->end * sizeof(float)};
+    uint64_t offsets[2] = {entry->begin_bytes, entry->end_bytes};
     struct document *object = document_object();
     if (object == NULL)
         return NULL;
@@ -190,8 +193,8 @@ static int write_header(struct safetensors *file, struct err_msg *why)
     uint64_t padded = (text_bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
     static const char spaces[ALIGN_BYTES] = "        ";
     file->data_begin_bytes = LENGTH_BYTES + padded;
-    uint64_t elements = file->count > 0 ? file->entries[file->count - 1].end : 0;
-    file->size_bytes = file->data_begin_bytes + elements * sizeof(float);
+    uint64_t data_bytes = file->count > 0 ? file->entries[file->count - 1].end_bytes : 0;
+    file->size_bytes = file->data_begin_bytes + data_bytes;
     int err = write_all(file, &padded, sizeof(padded), 0, why);
     if (err == 0)
         err = write_all(file, text, text_bytes, LENGTH_BYTES, why);
@@ -261,8 +264,8 @@ static int read_shape(const struct document *shape, struct safetensors_entry *en
     return 0;
 }
 
-/* offsets: bytes in the file's data, which is data_bytes long. */
-static int read_offsets(const struct document *offsets, uint64_t data_bytes,
+/* offsets: bytes in the file's data, which is data_bytes long; each number has number_size. */
+static int read_offsets(const struct document *offsets, uint64_t data_bytes, size_t number_size,
                         struct safetensors_entry *entry, struct err_msg *why)
 {
     int64_t begin, end;
@@ -279,42 +282,54 @@ static int read_offsets(const struct document *offsets, uint64_t data_bytes,
                        " bytes of data",
                        begin, end, data_bytes);
     uint64_t count = element_count(entry);
-    if (count > elements_max || (uint64_t)(end - begin) != count * sizeof(float) ||
-        begin % (int64_t)sizeof(float) != 0)
+    if (count > elements_max || (uint64_t)(end - begin) != count * number_size ||
+        begin % (int64_t)number_size != 0)
         return err_set(why, ERR_INPUT,
                        "data_offsets [%" PRId64 ", %" PRId64 "] do not fit its shape", begin, end);
-    entry->begin = (uint64_t)begin / sizeof(float);
-    entry->end = (uint64_t)end / sizeof(float);
+    entry->begin_bytes = (uint64_t)begin;
+    entry->end_bytes = (uint64_t)end;
     return 0;
 }
 
-static int read_entry(const struct document *object, const char *name, uint64_t data_bytes,
-                      struct safetensors_entry *entry, struct err_msg *why)
+static int read_type(const struct document *object, bool is_any, size_t *number_size_out,
+                     struct safetensors_entry *entry, struct err_msg *why)
 {
     const char *dtype;
+    int err = document_get_text(object, "dtype", &dtype, why);
+    if (err != 0)
+        return err;
+    bool is_known = number_type_of(dtype, &entry->type, number_size_out);
+    if (!is_known || (!is_any && entry->type != NUMBER_F32))
+        return err_set(why, ERR_INPUT, "dtype is \"%.16s\"; expected %s", dtype,
+                       is_any ? "one of the format's" : "\"F32\"");
+    return 0;
+}
+
+static int read_entry(const struct safetensors *file, const struct document *object,
+                      const char *name, struct safetensors_entry *entry, struct err_msg *why)
+{
+    size_t number_size = 0;
     size_t length = strlen(name);
     if (length >= sizeof(entry->name))
         return err_set(why, ERR_INPUT, "its name has %zu bytes; expected at most %zu", length,
                        sizeof(entry->name) - 1);
     memcpy(entry->name, name, length + 1);
-    int err = document_get_text(object, "dtype", &dtype, why);
-    if (err != 0)
-        return err;
-    if (strcmp(dtype, "F32") != 0)
-        return err_set(why, ERR_INPUT, "dtype is \"%.16s\"; expected \"F32\"", dtype);
-    err = read_shape(document_get(object, "shape"), entry, why);
+    int err = read_type(object, file->is_any, &number_size, entry, why);
     if (err == 0)
-        err = read_offsets(document_get(object, "data_offsets"), data_bytes, entry, why);
+        err = read_shape(document_get(object, "shape"), entry, why);
+    if (err == 0)
+        err = read_offsets(document_get(object, "data_offsets"),
+                           file->size_bytes - file->data_begin_bytes, number_size, entry, why);
     return err;
 }
 
 static int compare_places(const void *a, const void *b)
 {
     const struct safetensors_entry *x = a, *y = b;
-    if (x->begin != y->begin)
-        return x->begin < y->begin ? -1 : 1;
-    if (x->end != y->end)
-        return x->end < y->end ? -1 : 1;
+    if (x->begin_bytes != y->begin_bytes)
+        return x->begin_bytes < y->begin_bytes ? -1 : 1;
+    if (x->end_bytes != y->end_bytes)
+        return x->end_bytes < y->end_bytes ? -1 : 1;
     return strcmp(x->name, y->name);
 }
 
@@ -322,18 +337,18 @@ static int check_no_gap(const struct safetensors *file, struct err_msg *why)
 {
     uint64_t at = 0;
     for (size_t i = 0; i < file->count; i++) {
-        if (file->entries[i].begin != at)
+        if (file->entries[i].begin_bytes != at)
             return err_set(why, ERR_INPUT,
-                           "%s: tensor \"%s\" begins at element %" PRIu64
+                           "%s: tensor \"%s\" begins at byte %" PRIu64
                            " of the data; expected %" PRIu64,
-                           file->path, file->entries[i].name, file->entries[i].begin, at);
-        at = file->entries[i].end;
+                           file->path, file->entries[i].name, file->entries[i].begin_bytes, at);
+        at = file->entries[i].end_bytes;
     }
     uint64_t data_bytes = file->size_bytes - file->data_begin_bytes;
-    if (at * sizeof(float) != data_bytes)
+    if (at != data_bytes)
         return err_set(why, ERR_INPUT,
                        "%s: has %" PRIu64 " bytes of data; its tensors have %" PRIu64, file->path,
-                       data_bytes, at * sizeof(float));
+                       data_bytes, at);
     return 0;
 }
 
@@ -341,13 +356,12 @@ static int check_no_gap(const struct safetensors *file, struct err_msg *why)
 static int read_entries(struct safetensors *file, const struct document *header,
                         struct err_msg *why)
 {
-    uint64_t data_bytes = file->size_bytes - file->data_begin_bytes;
     const char *name = NULL;
     while ((name = document_key_after(header, name)) != NULL) {
         if (strcmp(name, metadata_key) == 0)
             continue;
         struct safetensors_entry *entry = &file->entries[file->count];
-        int err = read_entry(document_get(header, name), name, data_bytes, entry, why);
+        int err = read_entry(file, document_get(header, name), name, entry, why);
         if (err != 0)
             return err_prefix(why, err, "%s: tensor \"%.160s\": ", file->path, name);
         file->count++;
@@ -408,11 +422,13 @@ static int take_header(struct safetensors *file, struct err_msg *why)
     return err;
 }
 
-int safetensors_open(const char *path, struct safetensors **file_out, struct err_msg *why)
+static int open_file(const char *path, bool is_any, struct safetensors **file_out,
+                     struct err_msg *why)
 {
     struct safetensors *file = allocate(path, 0);
     if (file == NULL)
         return err_set(why, ERR_NOMEM, "%s: no memory", path);
+    file->is_any = is_any;
     int err;
     file->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file->fd < 0) {
@@ -430,6 +446,16 @@ fail:
     return err;
 }
 
+int safetensors_open(const char *path, struct safetensors **file_out, struct err_msg *why)
+{
+    return open_file(path, false, file_out, why);
+}
+
+int safetensors_open_any(const char *path, struct safetensors **file_out, struct err_msg *why)
+{
+    return open_file(path, true, file_out, why);
+}
+
 size_t safetensors_count(const struct safetensors *file)
 {
     return file->count;
@@ -444,13 +470,18 @@ const struct safetensors_entry *safetensors_entry(const struct safetensors *file
 static int find(const struct safetensors *file, size_t idx, uint64_t first, size_t count,
                 uint64_t *at_out, struct err_msg *why)
 {
-    uint64_t length = idx < file->count ? file->entries[idx].end - file->entries[idx].begin : 0;
+    const struct safetensors_entry *entry = idx < file->count ? &file->entries[idx] : NULL;
+    if (entry != NULL && entry->type == NUMBER_OTHER)
+        return err_set(why, ERR_INPUT, "%s: tensor \"%s\" has no F32, F16 or BF16", file->path,
+                       entry->name);
+    size_t number_size = entry == NULL ? sizeof(float) : number_bytes(entry->type);
+    uint64_t length = entry == NULL ? 0 : (entry->end_bytes - entry->begin_bytes) / number_size;
     if (idx >= file->count || first > length || count > length - first)
         return err_set(why, ERR_INPUT,
                        "%s: tensor %zu of %zu has %" PRIu64
                        " elements; asked for %zu from %" PRIu64,
                        file->path, idx, file->count, length, count, first);
-    *at_out = file->data_begin_bytes + (file->entries[idx].begin + first) * sizeof(float);
+    *at_out = file->data_begin_bytes + entry->begin_bytes + first * number_size;
     return 0;
 }
 
@@ -467,7 +498,20 @@ int safetensors_read(const struct safetensors *file, size_t idx, uint64_t first,
 {
     uint64_t at = 0;
     int err = find(file, idx, first, count, &at, why);
-    return err != 0 ? err : read_all(file, out, count * sizeof(*out), at, why);
+    if (err != 0)
+        return err;
+    enum number_type type = file->entries[idx].type;
+    if (type == NUMBER_F32)
+        return read_all(file, out, count * sizeof(*out), at, why);
+    size_t size = count * number_bytes(type);
+    void *bytes = malloc(size + 1);
+    if (bytes == NULL)
+        return err_set(why, ERR_NOMEM, "%s: no memory to read it", file->path);
+    err = read_all(file, bytes, size, at, why);
+    if (err == 0)
+        number_to_floats(type, bytes, out, count);
+    free(bytes);
+    return err;
 }
 
 int safetensors_sync(struct safetensors *file, struct err_msg *why)

@@ -87,8 +87,9 @@ fail:
     return err;
 }
 
-int tensor_set_open(const char *dir, const char *const *names, size_t file_count,
-                    struct tensor_set **set_out, struct err_msg *why)
+static int open_files(const char *dir, const char *const *names, size_t file_count,
+                      int (*opener)(const char *, struct safetensors **, struct err_msg *),
+                      struct tensor_set **set_out, struct err_msg *why)
 {
     struct tensor_set *set = allocate(file_count);
     if (set == NULL)
@@ -99,7 +100,7 @@ int tensor_set_open(const char *dir, const char *const *names, size_t file_count
         char path[PATH_MAX];
         err = path_join(path, dir, names[set->file_count], why);
         if (err == 0)
-            err = safetensors_open(path, &member->file, why);
+            err = opener(path, &member->file, why);
         if (err != 0)
             goto fail;
         snprintf(member->name, sizeof(member->name), "%s", names[set->file_count]);
@@ -111,6 +112,18 @@ int tensor_set_open(const char *dir, const char *const *names, size_t file_count
 fail:
     tensor_set_close(set);
     return err;
+}
+
+int tensor_set_open(const char *dir, const char *const *names, size_t file_count,
+                    struct tensor_set **set_out, struct err_msg *why)
+{
+    return open_files(dir, names, file_count, safetensors_open, set_out, why);
+}
+
+int tensor_set_open_any(const char *dir, const char *const *names, size_t file_count,
+                        struct tensor_set **set_out, struct err_msg *why)
+{
+    return open_files(dir, names, file_count, safetensors_open_any, set_out, why);
 }
 
 void tensor_set_close(struct tensor_set *set)

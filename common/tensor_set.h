@@ -27,6 +27,10 @@ MUST_USE int tensor_set_create(const char *dir, const char *stem,
 /* Opens the files of these names, in this order.  Errors as safetensors_open. */
 MUST_USE int tensor_set_open(const char *dir, const char *const *names, size_t file_count,
                              struct tensor_set **set_out, struct err_msg *why);
+
+/* The same of files with tensors of any type; as safetensors_open_any. */
+MUST_USE int tensor_set_open_any(const char *dir, const char *const *names, size_t file_count,
+                                 struct tensor_set **set_out, struct err_msg *why);
 void tensor_set_close(struct tensor_set *set);
 
 size_t tensor_set_count(const struct tensor_set *set);

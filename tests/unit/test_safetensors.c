@@ -60,7 +60,8 @@ static void test_safetensors_reads_back_what_it_wrote(void)
         CU_ASSERT(entry->dims == three[i].dims);
         CU_ASSERT(memcmp(entry->shape, three[i].shape, sizeof(entry->shape)) == 0);
     }
-    CU_ASSERT(safetensors_entry(file, 1)->begin == 18 && safetensors_entry(file, 2)->end == 21);
+    CU_ASSERT(safetensors_entry(file, 1)->begin_bytes == 72 &&
+              safetensors_entry(file, 2)->end_bytes == 84);
     fill(expected, 18, 0.5f);
     CU_ASSERT(safetensors_read(file, 0, 0, values, 18, NULL) == 0);
     CU_ASSERT(memcmp(values, expected, sizeof(values)) == 0);
@@ -190,11 +191,11 @@ static void test_safetensors_refuses_headers_that_lie(void)
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", "do not lie"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0]}}", "no pair"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "its tensors have 4"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", "begins at element 1"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", "begins at byte 4"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[2,6]}}", "fit its shape"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
          "\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}",
-         "begins at element 0"},
+         "begins at byte 0"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296,4294967296],"
          "\"data_offsets\":[0,8]}}",
          "fit its shape"},
