@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "common/endpoint.h"
+#include "common/launcher.h"
 
 enum { HOST_BYTES = 256, EXIT_STATUS_USAGE = 2 };
 
@@ -23,6 +24,7 @@ enum flag {
     FLAG_WORKERS,
     FLAG_THREADS,
     FLAG_SET,
+    FLAG_KEYS,
     FLAG_LOG
 };
 
@@ -40,7 +42,8 @@ static const struct role_option role_options[] = {
      {.name = "coordinator",
       .key = FLAG_COORDINATOR,
       .arg = "ADDR",
-      .doc = "where the coordinator is: tcp://HOST:PORT or ipc://FILE (TALWEG_COORDINATOR)"}},
+      .doc = "where the coordinator is: tcp://HOST:PORT, ipc://FILE, or its --out folder, with a "
+             "slash in it, where it will say so itself (TALWEG_COORDINATOR)"}},
     {COORDINATOR | SERVER,
      {.name = "bind",
       .key = FLAG_BIND,
@@ -57,7 +60,7 @@ static const struct role_option role_options[] = {
       .arg = "N",
       .doc =
           "its number among its kind, from 0 (TALWEG_RANK, or what Slurm, MPI or Kubernetes say); "
-          "else the coordinator chooses"}},
+          "else, and when N is \"any\", the coordinator chooses"}},
     {COORDINATOR,
      {.name = "out", .key = FLAG_OUT, .arg = "DIR", .doc = "folder of the results; else ./out"}},
     {COORDINATOR,
@@ -66,11 +69,20 @@ static const struct role_option role_options[] = {
      {.name = "fresh",
       .key = FLAG_FRESH,
       .doc = "begin anew whatever run OUT/journal holds"}},
-    {WORKER, {.name = "threads", .key = FLAG_THREADS, .arg = "N", .doc = "sets worker.threads"}},
+    {WORKER,
+     {.name = "threads",
+      .key = FLAG_THREADS,
+      .arg = "N",
+      .doc = "sets worker.threads (else SLURM_CPUS_PER_TASK, where Slurm gives the rank)"}},
     {COORDINATOR | SERVER | WORKER,
      {.name = "servers", .key = FLAG_SERVERS, .arg = "N", .doc = "sets cluster.servers"}},
     {COORDINATOR | SERVER | WORKER,
      {.name = "workers", .key = FLAG_WORKERS, .arg = "N", .doc = "sets cluster.workers"}},
+    {COORDINATOR | SERVER | WORKER,
+     {.name = "keys",
+      .key = FLAG_KEYS,
+      .arg = "DIR",
+      .doc = "folder of keys made by `talweg keygen`; sets cluster.keys (TALWEG_KEYS)"}},
     {COORDINATOR | SERVER | WORKER,
      {.name = "set",
       .key = FLAG_SET,
@@ -91,6 +103,8 @@ static const struct role_text {
     [LAUNCH_WORKER] = {"worker", "talweg-worker " TALWEG_VERSION,
                        "A worker: turns data into gradients."},
 };
+
+static const char keys_path[] = "cluster.keys";
 
 struct parse {
     struct launch *launch;
@@ -137,13 +151,20 @@ static int keep_endpoint(char field[LAUNCH_ENDPOINT_BYTES], const char *origin, 
 static int keep_rank(struct launch *launch, const char *origin, const char *text,
                      struct err_msg *why)
 {
-    char *end = NULL;
-    errno = 0;
-    long rank = strtol(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || rank < 0 || rank > LAUNCH_RANK_MAX)
-        return err_set(why, ERR_INPUT, "%s: found \"%.60s\", expected a whole number from 0 to %d",
-                       origin, text, LAUNCH_RANK_MAX);
-    launch->rank = (int)rank;
+    launch->is_any_rank = strcmp(text, "any") == 0;
+    return launch->is_any_rank ? 0 : launcher_rank(origin, text, &launch->rank, why);
+}
+
+/* Where the coordinator is, or a path at which that will be found. */
+static int keep_coordinator(struct launch *launch, const char *origin, const char *text,
+                            struct err_msg *why)
+{
+    if (!run_file_is_path(text))
+        return keep_endpoint(launch->coordinator, origin, text, why);
+    int bytes = snprintf(launch->run.path, sizeof(launch->run.path), "%s", text);
+    if (bytes >= (int)sizeof(launch->run.path))
+        return err_set(why, ERR_INPUT, "%s: found a path of %d bytes, expected at most %zu", origin,
+                       bytes, sizeof(launch->run.path) - 1);
     return 0;
 }
 
@@ -164,7 +185,7 @@ static int keep_flag(struct parse *parse, int key, const char *text)
     struct launch *launch = parse->launch;
     switch (key) {
     case FLAG_COORDINATOR:
-        return keep_endpoint(launch->coordinator, "--coordinator", text, parse->why);
+        return keep_coordinator(launch, "--coordinator", text, parse->why);
     case FLAG_BIND:
         return keep_endpoint(launch->bind, "--bind", text, parse->why);
     case FLAG_ADVERTISE:
@@ -184,6 +205,8 @@ static int keep_flag(struct parse *parse, int key, const char *text)
         return add_set(launch, "cluster.servers", text, parse->why);
     case FLAG_WORKERS:
         return add_set(launch, "cluster.workers", text, parse->why);
+    case FLAG_KEYS:
+        return add_set(launch, keys_path, text, parse->why);
     case FLAG_THREADS:
         return add_set(launch, "worker.threads", text, parse->why);
     default:
@@ -217,58 +240,67 @@ static error_t parse_flag(int key, char *text, struct argp_state *state)
     return parse->err == 0 ? 0 : ECANCELED;
 }
 
-/* A variable that is set and not empty, or NULL. */
-static const char *variable(const char *name)
+static bool has_set(const struct launch *launch, const char *path)
 {
-    const char *text = getenv(name);
-    return text == NULL || text[0] == '\0' ? NULL : text;
+    size_t length = strlen(path);
+    for (size_t i = 0; i < launch->set_count; i++)
+        if (strncmp(launch->sets[i], path, length) == 0 && launch->sets[i][length] == '=')
+            return true;
+    return false;
 }
 
-int launch_ordinal(const char *host_name)
+static int find_place(struct launch *launch, struct err_msg *why)
 {
-    const char *dash = strrchr(host_name, '-');
-    if (dash == NULL || dash[1] == '\0')
-        return -1;
-    size_t digits = strspn(dash + 1, "0123456789");
-    if (dash[1 + digits] != '\0' || digits > 4)
-        return -1;
-    long ordinal = strtol(dash + 1, NULL, 10);
-    return ordinal > LAUNCH_RANK_MAX ? -1 : (int)ordinal;
-}
-
-static int find_rank(struct launch *launch, struct err_msg *why)
-{
-    static const char *const names[] = {"TALWEG_RANK", "SLURM_PROCID", "PMI_RANK", "PMIX_RANK",
-                                        "OMPI_COMM_WORLD_RANK"};
-    if (launch->rank >= 0 || launch->role == LAUNCH_COORDINATOR)
+    const char *rank = launcher_variable("TALWEG_RANK");
+    struct launcher_place place;
+    int err = 0;
+    if (launch->role == LAUNCH_COORDINATOR)
         return 0;
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        if (variable(names[i]) != NULL)
-            return keep_rank(launch, names[i], variable(names[i]), why);
-    }
-    char host[HOST_BYTES] = "";
-    if (variable("KUBERNETES_SERVICE_HOST") != NULL && gethostname(host, sizeof(host) - 1) == 0)
-        launch->rank = launch_ordinal(host);
-    return 0;
+    if (launch->rank < 0 && !launch->is_any_rank && rank != NULL)
+        err = keep_rank(launch, "TALWEG_RANK", rank, why);
+    if (err != 0 || launch->rank >= 0)
+        return err;
+    err = launcher_read(&place, why);
+    if (err == 0 && !launch->is_any_rank)
+        launch->rank = place.rank;
+    if (err != 0 || place.cores == NULL || launch->role != LAUNCH_WORKER ||
+        has_set(launch, "worker.threads"))
+        return err;
+    return add_set(launch, "worker.threads", place.cores, why);
 }
 
 static int fill_endpoint(char field[LAUNCH_ENDPOINT_BYTES], const char *name, struct err_msg *why)
 {
-    if (field[0] != '\0' || variable(name) == NULL)
+    if (field[0] != '\0' || launcher_variable(name) == NULL)
         return 0;
-    return keep_endpoint(field, name, variable(name), why);
+    return keep_endpoint(field, name, launcher_variable(name), why);
+}
+
+static bool has_coordinator(const struct launch *launch)
+{
+    return launch->coordinator[0] != '\0' || launch->run.path[0] != '\0';
+}
+
+static int find_keys(struct launch *launch, struct err_msg *why)
+{
+    const char *folder = launcher_variable("TALWEG_KEYS");
+    return folder == NULL || has_set(launch, keys_path) ? 0
+                                                        : add_set(launch, keys_path, folder, why);
 }
 
 static int read_environment(struct launch *launch, struct err_msg *why)
 {
     int err = 0;
-    if (launch->role != LAUNCH_COORDINATOR)
-        err = fill_endpoint(launch->coordinator, "TALWEG_COORDINATOR", why);
+    const char *coordinator = launcher_variable("TALWEG_COORDINATOR");
+    if (launch->role != LAUNCH_COORDINATOR && coordinator != NULL && !has_coordinator(launch))
+        err = keep_coordinator(launch, "TALWEG_COORDINATOR", coordinator, why);
     if (err == 0 && launch->role != LAUNCH_WORKER)
         err = fill_endpoint(launch->bind, "TALWEG_BIND", why);
     if (err == 0 && launch->role != LAUNCH_WORKER)
         err = fill_endpoint(launch->advertise, "TALWEG_ADVERTISE", why);
-    return err == 0 ? find_rank(launch, why) : err;
+    if (err == 0)
+        err = find_keys(launch, why);
+    return err == 0 ? find_place(launch, why) : err;
 }
 
 int launch_parse(enum launch_role role, int argc, char **argv, struct launch *launch_out,
@@ -401,18 +433,9 @@ static int default_coordinator_bind(struct launch *launch, const char *found_at,
     return keep_endpoint(launch->bind, "cluster.coordinator", found_at, why);
 }
 
-static int find_coordinator(struct launch *launch, const struct settings *settings,
-                            struct err_msg *why)
+static int check_coordinator(const struct launch *launch, struct err_msg *why)
 {
     struct tcp tcp;
-    if (launch->coordinator[0] == '\0' && keep_endpoint(launch->coordinator, "cluster.coordinator",
-                                                        settings->cluster.coordinator, why) != 0)
-        return ERR_INPUT;
-    if (launch->coordinator[0] == '\0')
-        return err_set(
-            why, ERR_INPUT,
-            "where is the coordinator? give --coordinator tcp://HOST:PORT or ipc://FILE, "
-            "TALWEG_COORDINATOR, or cluster.coordinator in the job file");
     int err = endpoint_check(launch->coordinator, why);
     if (err != 0)
         return err_prefix(why, err, "the coordinator's address: ");
@@ -422,6 +445,20 @@ static int find_coordinator(struct launch *launch, const struct settings *settin
                        "listens on",
                        launch->coordinator);
     return 0;
+}
+
+static int find_coordinator(struct launch *launch, const struct settings *settings,
+                            struct err_msg *why)
+{
+    if (!has_coordinator(launch) &&
+        keep_coordinator(launch, "cluster.coordinator", settings->cluster.coordinator, why) != 0)
+        return ERR_INPUT;
+    if (!has_coordinator(launch))
+        return err_set(
+            why, ERR_INPUT,
+            "where is the coordinator? give --coordinator tcp://HOST:PORT or ipc://FILE, or its "
+            "--out folder; or TALWEG_COORDINATOR, or cluster.coordinator in the job file");
+    return launch->run.path[0] != '\0' ? 0 : check_coordinator(launch, why);
 }
 
 static int check_bind(struct launch *launch, const struct settings *settings, struct err_msg *why)
@@ -434,12 +471,13 @@ static int check_bind(struct launch *launch, const struct settings *settings, st
         return 0;
     if (strcmp(tcp.host, "localhost") == 0)
         return join_tcp("127.0.0.1", tcp.port, launch->bind, why);
-    if (is_loopback(tcp.host) || settings->cluster.insecure)
+    if (is_loopback(tcp.host) || settings->cluster.keys[0] != '\0' || settings->cluster.insecure)
         return 0;
     return err_set(why, ERR_REFUSED,
                    "%s: not listening there, because anyone on that network could join the run and "
-                   "read what is sent; if the network is trusted, put insecure = true into the "
-                   "group cluster of %s; on one machine, listen on tcp://127.0.0.1:PORT or "
+                   "read what is sent; make keys with `talweg keygen --out DIR` and give --keys "
+                   "DIR to every process; or, if the network is trusted, put insecure = true into "
+                   "the group cluster of %s; on one machine, listen on tcp://127.0.0.1:PORT or "
                    "ipc://FILE",
                    launch->bind, launch->job);
 }
@@ -468,7 +506,7 @@ int launch_settings(struct launch *launch, struct settings **settings_out, struc
         return err;
     if (launch->role != LAUNCH_COORDINATOR)
         err = find_coordinator(launch, settings, why);
-    if (err == 0 && launch->role != LAUNCH_WORKER)
+    if (err == 0 && launch->role != LAUNCH_WORKER && launch->run.path[0] == '\0')
         err = find_bind(launch, settings, why);
     if (err != 0) {
         settings_destroy(settings);
@@ -476,6 +514,24 @@ int launch_settings(struct launch *launch, struct settings **settings_out, struc
     }
     *settings_out = settings;
     return 0;
+}
+
+int launch_reach(struct launch *launch, const struct settings *settings,
+                 const volatile sig_atomic_t *is_asked_to_stop, enum run_state *state_out,
+                 struct err_msg *why)
+{
+    *state_out = RUN_THERE;
+    if (launch->run.path[0] == '\0')
+        return 0;
+    int err = run_file_wait(&launch->run, settings->cluster.wait_s, is_asked_to_stop, state_out,
+                            why);
+    if (err == 0 && *state_out == RUN_FINISHED)
+        fprintf(stderr, "talweg-%s: the run in %s has finished: nothing is left to do\n",
+                launch_role_name(launch->role), launch->run.path);
+    if (err != 0 || *state_out == RUN_FINISHED)
+        return err;
+    memcpy(launch->coordinator, launch->run.endpoint, sizeof(launch->coordinator));
+    return launch->role == LAUNCH_SERVER ? find_bind(launch, settings, why) : 0;
 }
 
 int launch_bind_endpoint(const struct launch *launch, uint32_t idx,

@@ -202,7 +202,7 @@ static bool hear(struct borrower_desk *desk)
 }
 
 /* The table is the borrower's: what it says can only end loans of its own. */
-static void take_back(struct borrower_desk *desk)
+static void settle(struct borrower_desk *desk)
 {
     if (desk->table.data == NULL)
         return;
@@ -219,10 +219,16 @@ void lender_tend(struct lender *lender)
     let_in(lender);
     for (size_t i = lender->desk_count; i-- > 0;) {
         if (hear(lender->desks[i]))
-            take_back(lender->desks[i]);
+            settle(lender->desks[i]);
         else
             close_desk(lender, i);
     }
+}
+
+void lender_take_back(struct lender *lender)
+{
+    for (size_t i = 0; i < lender->desk_count; i++)
+        settle(lender->desks[i]);
 }
 
 static struct borrower_desk *find(const struct lender *lender, uint64_t borrower)

@@ -32,8 +32,12 @@ struct buffer_pool *lender_pool(const struct lender *lender);
 /* Where borrowers connect: a path of at most DOOR_BYTES - 1.  Valid with the lender. */
 const char *lender_door(const struct lender *lender);
 
-/* Lets in who is at the door, takes back what was given back and what the dead had. */
+/* Lets in who is at the door, takes back what was given back and what the dead had.  A system call
+ * for the door and one for each borrower. */
 void lender_tend(struct lender *lender);
+
+/* Takes back what was given back, without a system call. */
+void lender_take_back(struct lender *lender);
 
 /* True when that process has been at the door and is there. */
 bool lender_reaches(const struct lender *lender, uint64_t borrower);

@@ -96,6 +96,7 @@ struct settings {
     struct {
         uint32_t servers, workers, shards, replicas;
         char *coordinator, *bind, *advertise;
+        char *keys; /* folder; "": none */
         bool insecure;
         double wait_s, silence_s, silence_floor_s, answer_s, give_up_s;
         uint32_t beat_ms;

@@ -160,6 +160,9 @@ static const struct setting table[] = {
     WORD(cluster.bind, TEXT, "", false, "where the coordinator or a server listens")
     WORD(cluster.advertise, TEXT, "", false,
          "under which address others reach it, where that is not the one it listens on")
+    WORD(cluster.keys, PATH, "", false,
+         "folder of keys that `talweg keygen` made: everything is encrypted, and only who is on "
+         "its list may speak; flag --keys and TALWEG_KEYS set it, too")
     WORD(cluster.insecure, BOOL, "false", false,
          "allow listening on a network where anyone may connect and nothing is encrypted")
     ROW(cluster.wait_s, REAL, "s", 0.1, 86400, "60", false,

@@ -1,7 +1,9 @@
 #include "common/tcp.h"
 
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -35,6 +37,20 @@ bool tcp_is_within_host(int fd)
         !read_address(&here, &own) || !read_address(&there, &peer))
         return false;
     return is_loopback(&peer) || memcmp(&own, &peer, sizeof(own)) == 0;
+}
+
+void tcp_peer(int fd, char *text_out, size_t bytes)
+{
+    struct sockaddr_storage there;
+    struct in6_addr peer;
+    char text[INET6_ADDRSTRLEN] = "";
+    socklen_t there_bytes = sizeof(there);
+    if (getpeername(fd, (struct sockaddr *)&there, &there_bytes) == 0 &&
+        read_address(&there, &peer)) {
+        bool is_v4 = IN6_IS_ADDR_V4MAPPED(&peer);
+        inet_ntop(is_v4 ? AF_INET : AF_INET6, &peer.s6_addr[is_v4 ? 12 : 0], text, sizeof(text));
+    }
+    snprintf(text_out, bytes, "%s", text);
 }
 
 void tcp_tune(int fd)

@@ -14,9 +14,13 @@
  * Surprise: none.
  */
 #include <stdbool.h>
+#include <stddef.h>
 
 /* Both ends of the connection have one address, or one of the loopback device. */
 bool tcp_is_within_host(int fd);
+
+/* The numeric address at the other end, "" when there is none. */
+void tcp_peer(int fd, char *text_out, size_t bytes);
 
 /* Asks for what suits the connection.  Where the host does not allow it, it stays as it is. */
 void tcp_tune(int fd);

@@ -12,6 +12,8 @@
  * Thread:   transport: any.  A channel: one thread, from its opening to its end.  Payloads: any.
  * Memory:   a received payload is a pooled reference on ZeroMQ's own bytes; queues are bounded by
  *           what the callers send, not here.
+ * Keys:     with a ring each channel is encrypted (CURVE), lets in only who is on the list, and
+ *           hears a key's owner only as a party of the key's role.
  * Source:   ZeroMQ 4.3, zmq_setsockopt(3), zmq_msg_init_data(3).
  * Surprise: over inproc a received payload IS the sender's buffer; from another process it is the
  *           receiver's alone, and may be written into.
@@ -22,9 +24,12 @@
 #include "common/address.h"
 #include "common/buffer.h"
 #include "common/err.h"
+#include "common/keyring.h"
 
 /* A longer frame ends its peer's connection; a longer header is refused. */
 enum { CHANNEL_HEADER_BYTES_MAX = 64 << 20, CHANNEL_FRAME_BYTES_MAX = 128 << 20 };
+
+enum { FRAME_PEER_BYTES = 64 };
 
 struct transport;
 struct channel;
@@ -44,8 +49,20 @@ struct ready {
     bool is_fd_ready;
 };
 
+/* "libzmq 4.3.4", as it is loaded.  text: [size_bytes], cut to fit. */
+void transport_library(char *text, size_t size_bytes);
+
 /* ERR_NOMEM; ERR_NET when no thread or descriptor can be had. */
 MUST_USE int transport_create(int io_threads, struct transport **transport_out);
+
+/* Before its first channel: all of them have keys.  Takes ring over.  For SIGHUP see guard.h. */
+void transport_use_keys(struct transport *transport, struct keyring *ring);
+
+/* The ring, or NULL.  Valid with the transport. */
+const struct keyring *transport_keys(const struct transport *transport);
+
+/* Connections refused so far because of their key, or for having none. */
+uint64_t transport_refused_count(const struct transport *transport);
 
 /* After its last channel is gone.  What was sent has up to 2 s to leave. */
 void transport_destroy(struct transport *transport);
@@ -59,10 +76,25 @@ MUST_USE int channel_bind(struct transport *transport, const char *endpoint,
 /* One more place to listen on, for a channel made by channel_bind. */
 MUST_USE int channel_also_bind(struct channel *channel, const char *endpoint, struct err_msg *why);
 
-/* Speaks to endpoint as self, now or as soon as someone listens there; messages wait until then.
+/* Who speaks to whom on a channel that connects: only the party of a listener matters. */
+struct ends {
+    struct address self;
+    enum party listener; /* PARTY_COORDINATOR, PARTY_STORE or PARTY_SHARD: by its key it is known */
+};
+
+/* Speaks to endpoint, now or as soon as someone listens there; messages wait until then.
  * ERR_INPUT when it is no endpoint or self's party never goes on a wire; ERR_NET, ERR_NOMEM. */
-MUST_USE int channel_connect(struct transport *transport, const char *endpoint, struct address self,
+MUST_USE int channel_connect(struct transport *transport, const char *endpoint, struct ends ends,
                              struct channel **channel_out, struct err_msg *why);
+
+/* Of a channel that connects, as far as transport_wait has seen: ERR_REFUSED with a sentence when
+ * the other end does not let us in; 0 else, and why stays.  That it ends each connection while keys
+ * are exchanged may pass, so this counts when has_waited only. */
+MUST_USE int channel_refusal(const struct channel *channel, bool has_waited, struct err_msg *why);
+
+/* Of a channel that connects, as far as transport_wait has seen: the last time that the other end
+ * was spoken to, it let us in. */
+bool channel_is_let_in(const struct channel *channel);
 
 /* What was sent has up to 2 s to leave, in the background; the file of an ipc socket is removed. */
 void channel_destroy(struct channel *channel);
@@ -83,6 +115,9 @@ MUST_USE int channel_receive(struct channel *channel, struct frame *frame_out);
 
 /* Gives the header and one reference of the payload back, from any thread; zeroes the frame. */
 void frame_release(struct frame *frame);
+
+/* Where its connection comes from as this side sees it, "10.0.0.7"; "" when that is not by TCP. */
+void frame_peer(const struct frame *frame, char text_out[FRAME_PEER_BYTES]);
 
 /* Waits until a channel has a message, extra_fd (-1: none; stays unread) is readable or timeout_ms
  * (-1: none) passed; a signal ends it early with nothing ready.  ERR_NOMEM, ERR_NET. */

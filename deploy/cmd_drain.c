@@ -12,6 +12,7 @@ enum { LOOK_MS = 250, TIMEOUT_S = 60 };
 
 struct drain_options {
     const char *place; /* an address or a folder */
+    const char *keys;  /* a folder; NULL: as run_place finds them */
     bool has_member, is_server, is_not_waiting;
     uint32_t rank;
     unsigned long timeout_s;
@@ -22,6 +23,8 @@ static const struct argp_option option_list[] = {
     {"worker", 'w', "RANK", 0, "the worker of that rank", 0},
     {"no-wait", 'n', NULL, 0, "do not wait until it has left", 0},
     {"timeout", 't', "SECONDS", 0, "how long to wait for that; default: 60", 0},
+    {"keys", 'k', "DIR", 0,
+     "folder with `allowed` and client.key; else TALWEG_KEYS, or what DIR/run.json says", 0},
     {0},
 };
 
@@ -57,6 +60,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         return 0;
     case 't':
         options->timeout_s = parse_number(arg, 1000000, state);
+        return 0;
+    case 'k':
+        options->keys = arg;
         return 0;
     case ARGP_KEY_ARG:
         if (options->place)
@@ -187,7 +193,7 @@ int cmd_drain(int argc, char **argv)
     struct run_place *place = NULL;
     struct err_msg why = {0};
     argp_parse(&parser, argc, argv, 0, NULL, &options);
-    if (run_place_open(options.place, &place, &why) < 0)
+    if (run_place_open(options.place, options.keys, &place, &why) < 0)
         return complain(why.text, EXIT_UNREACHABLE);
     int exit_code = drain(place, &options);
     run_place_close(place);

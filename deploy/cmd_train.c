@@ -22,6 +22,7 @@ struct train_options {
     const char *job, *out, *resume;
     const char *sets[SETS_MAX];
     size_t set_count;
+    char keys[PATH_MAX + 16]; /* the set of --keys */
     unsigned long servers, workers; /* 0: as the job says */
     bool has_json, is_quiet;
 };
@@ -31,6 +32,7 @@ struct watch {
     struct cluster *cluster;
     struct status_client *client;
     struct progress_bar bar;
+    const char *keys; /* folder; "": none */
     bool is_quiet, is_note_said;
     int signal_fd;
     int stop_signal;           /* the one that asked to stop; 0: none */
@@ -46,6 +48,7 @@ static const struct argp_option option_list[] = {
     {"set", 'S', "PATH=VALUE", 0, "a setting in place of the job file's; may be repeated", 0},
     {"out", 'o', "DIR", 0, "where results go; default: out", 0},
     {"resume", 'r', "DIR", 0, "go on from a checkpoint, or the last one in DIR", 0},
+    {"keys", 'k', "DIR", 0, "folder of keys made by `talweg keygen`; sets cluster.keys", 0},
     {"json", 'j', NULL, 0, "print the summary as JSON instead", 0},
     {"quiet", 'q', NULL, 0, "no progress", 0},
     {0},
@@ -61,6 +64,23 @@ static unsigned long parse_count(const char *arg, struct argp_state *state)
     return count;
 }
 
+static void add_set(struct train_options *options, const char *set, struct argp_state *state)
+{
+    if (options->set_count == SETS_MAX)
+        argp_error(state, "more than %d times --set", SETS_MAX);
+    options->sets[options->set_count++] = set;
+}
+
+/* All processes of the run get them from here, this one too. */
+static void find_keys(struct train_options *options, struct argp_state *state)
+{
+    const char *folder = getenv("TALWEG_KEYS");
+    if (!*options->keys && folder && *folder)
+        snprintf(options->keys, sizeof(options->keys), "cluster.keys=%s", folder);
+    if (*options->keys)
+        add_set(options, options->keys, state);
+}
+
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
     struct train_options *options = state->input;
@@ -72,9 +92,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         options->workers = parse_count(arg, state);
         return 0;
     case 'S':
-        if (options->set_count == SETS_MAX)
-            argp_error(state, "more than %d times --set", SETS_MAX);
-        options->sets[options->set_count++] = arg;
+        add_set(options, arg, state);
+        return 0;
+    case 'k':
+        snprintf(options->keys, sizeof(options->keys), "cluster.keys=%s", arg);
         return 0;
     case 'o':
         options->out = arg;
@@ -96,6 +117,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_END:
         if (!options->job)
             argp_error(state, "which job file?");
+        find_keys(options, state);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -218,7 +240,8 @@ static void look(struct watch *watch)
 
 static int watch_run(struct watch *watch, struct err_msg *why)
 {
-    int code = status_client_open(cluster_endpoint(watch->cluster), &watch->client, why);
+    int code = status_client_open(cluster_endpoint(watch->cluster), watch->keys, &watch->client,
+                                  why);
     if (code < 0)
         return code;
     progress_init(&watch->bar, stderr);
@@ -380,7 +403,9 @@ static int run(const struct train_options *options, const struct settings *setti
                struct run_folder *folder)
 {
     struct err_msg why = {0};
-    struct watch watch = {.is_quiet = options->is_quiet, .signal_fd = open_signals()};
+    struct watch watch = {.keys = settings->cluster.keys,
+                          .is_quiet = options->is_quiet,
+                          .signal_fd = open_signals()};
     struct cluster_spec spec = {
         .job_path = options->job,
         .resume = options->resume,

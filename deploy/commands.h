@@ -22,6 +22,7 @@ enum exit_code {
 int cmd_train(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_drain(int argc, char **argv);
+int cmd_keygen(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_predict(int argc, char **argv);
 int cmd_shard(int argc, char **argv);

@@ -9,6 +9,9 @@
 #include <unistd.h>
 #include "common/err.h"
 
+/* Thirty thousand years: no longer time is shown, whatever an answer says. */
+static const double time_max_s = 1e12;
+
 enum { BAR_CELLS_MAX = 30, BAR_CELLS_MIN = 8, COLUMNS_UNKNOWN = 80 };
 
 /* Text that grows at its end and is cut at its size. */
@@ -42,7 +45,8 @@ void progress_count_text(double count, char *out, size_t out_bytes)
 
 void progress_time_text(double seconds, char *out, size_t out_bytes)
 {
-    unsigned long long whole = seconds < 0 ? 0 : (unsigned long long)(seconds + 0.5);
+    double shown = fmin(fmax(seconds, 0), time_max_s);
+    unsigned long long whole = (unsigned long long)(shown + 0.5);
     unsigned long long hours = whole / 3600, minutes = whole / 60 % 60;
     if (hours)
         snprintf(out, out_bytes, "%llu:%02llu:%02llu", hours, minutes, whole % 60);
@@ -63,9 +67,7 @@ void progress_bytes_text(double bytes, char *out, size_t out_bytes)
 
 static void add_bar(struct text *text, double done, unsigned cells, bool is_utf8)
 {
-    unsigned full = (unsigned)(done * cells);
-    if (full > cells)
-        full = cells;
+    unsigned full = (unsigned)(fmin(done, 1) * cells);
     if (!is_utf8)
         add(text, "[");
     for (unsigned i = 0; i < cells; i++) {

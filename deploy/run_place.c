@@ -16,7 +16,8 @@
 enum { ANSWER_MS = 3000, ASK_AGAIN_MS = 500, ENDPOINT_TEXT_BYTES = 512 };
 
 struct run_place {
-    const char *dir; /* NULL when an address was given; borrowed */
+    const char *dir;  /* NULL when an address was given; borrowed */
+    const char *keys; /* folder, or NULL; borrowed */
     char endpoint[ENDPOINT_TEXT_BYTES];
     char client_endpoint[ENDPOINT_TEXT_BYTES]; /* where the client is connected */
     struct document *run;     /* DIR/run.json, or NULL */
@@ -101,11 +102,13 @@ static int find(const char *text, struct run_place *place, struct err_msg *why)
     return 0;
 }
 
-int run_place_open(const char *text, struct run_place **place_out, struct err_msg *why)
+int run_place_open(const char *text, const char *keys, struct run_place **place_out,
+                   struct err_msg *why)
 {
     struct run_place *place = calloc(1, sizeof(*place));
     if (!place)
         return err_set(why, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
+    place->keys = keys ? keys : getenv("TALWEG_KEYS");
     int code = find(text, place, why);
     if (code < 0)
         run_place_close(place);
@@ -152,11 +155,16 @@ static int connect_client(struct run_place *place, struct err_msg *why)
         place->client = NULL;
     }
     snprintf(place->client_endpoint, sizeof(place->client_endpoint), "%s", place->endpoint);
-    return place->client ? 0 : status_client_open(place->endpoint, &place->client, why);
+    const char *keys = place->keys;
+    if ((!keys || !*keys) && place->run) /* the coordinator's, which may be those of this user */
+        keys = status_text(place->run, "keys", "");
+    return place->client ? 0 : status_client_open(place->endpoint, keys, &place->client, why);
 }
 
 static int nobody_answers(const struct run_place *place, struct err_msg *why)
 {
+    if (status_client_refusal(place->client, why) < 0)
+        return ERR_REFUSED;
     return err_set(why, ERR_TIMEOUT, "%s: no coordinator answered within %d seconds",
                    place->endpoint, ANSWER_MS / 1000);
 }
@@ -173,6 +181,8 @@ static int ask_coordinator(struct run_place *place, struct document **status_out
     uint64_t end_ms = clock_now_ms() + ANSWER_MS;
     for (uint64_t now_ms = clock_now_ms(); now_ms < end_ms; now_ms = clock_now_ms()) {
         code = status_client_wait(place->client, -1, (int)(end_ms - now_ms), status_out, why);
+        if (code == ERR_REFUSED)
+            return code;
         if (code != ERR_AGAIN)
             return code == 0 ? 0 : err_prefix(why, code, "%s: ", place->endpoint);
     }
@@ -219,6 +229,8 @@ static int status_of_summary(struct run_place *place, struct document **status_o
         document_put(status, "test_accuracy", copy_real(summary, "test_accuracy")) ||
         document_put(status, "samples_per_s", copy_real(summary, "samples_per_s")) ||
         document_put(status, "exchange_hidden", copy_real(summary, "exchange_hidden")) ||
+        document_put(status, "waited_for_data", copy_real(summary, "waited_for_data")) ||
+        document_put(status, "waited_for_exchange", copy_real(summary, "waited_for_exchange")) ||
         document_put(status, "error", document_text(status_text(summary, "error", ""))) ||
         document_put(status, "digest", document_text(status_text(summary, "digest", ""))) ||
         document_put(status, "coordinator", coordinator_of(place->run)) ||

@@ -14,9 +14,11 @@
 
 struct run_place;
 
-/* text: an address or a folder; NULL: this folder, or out/ in it.  Borrowed until close.  ERR_INPUT
- * with a sentence when it is neither. */
-MUST_USE int run_place_open(const char *text, struct run_place **place_out, struct err_msg *why);
+/* text: an address or a folder; NULL: this folder, or out/ in it.  keys: as for status_client_open;
+ * NULL: TALWEG_KEYS, or what the folder's run.json says.  Both borrowed until close.  ERR_INPUT
+ * with a sentence when text is neither. */
+MUST_USE int run_place_open(const char *text, const char *keys, struct run_place **place_out,
+                            struct err_msg *why);
 void run_place_close(struct run_place *place);
 
 /* The status as of now, which the caller destroys.  A sentence with every error; ERR_NOT_FOUND: no

@@ -16,13 +16,25 @@ struct status_client {
     uint64_t id;
 };
 
-int status_client_open(const char *endpoint, struct status_client **client_out, struct err_msg *why)
+static int use_keys(struct status_client *client, const char *keys, struct err_msg *why)
+{
+    struct keyring *ring;
+    if (!keys || !*keys)
+        return 0;
+    int code = keyring_open(keys, KEY_CLIENT, -1, &ring, why);
+    if (code == 0)
+        transport_use_keys(client->transport, ring);
+    return code;
+}
+
+int status_client_open(const char *endpoint, const char *keys, struct status_client **client_out,
+                       struct err_msg *why)
 {
     struct status_client *client = calloc(1, sizeof(*client));
     if (!client)
         return err_set(why, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
     int code = random_bytes(&client->id, sizeof(client->id));
-    struct address self = {.party = PARTY_CLIENT, .id = client->id};
+    struct ends ends = {{.party = PARTY_CLIENT, .id = client->id}, PARTY_COORDINATOR};
     if (code == 0)
         code = arena_create(ARENA_FIRST_BYTES, ARENA_LIMIT_BYTES, &client->arena);
     if (code == 0)
@@ -30,7 +42,9 @@ int status_client_open(const char *endpoint, struct status_client **client_out, 
     if (code < 0)
         err_set(why, code, "%s", err_text(code));
     if (code == 0)
-        code = channel_connect(client->transport, endpoint, self, &client->channel, why);
+        code = use_keys(client, keys, why);
+    if (code == 0)
+        code = channel_connect(client->transport, endpoint, ends, &client->channel, why);
     if (code < 0)
         goto fail;
     *client_out = client;
@@ -48,6 +62,11 @@ void status_client_close(struct status_client *client)
     transport_destroy(client->transport);
     arena_destroy(client->arena);
     free(client);
+}
+
+int status_client_refusal(const struct status_client *client, struct err_msg *why)
+{
+    return channel_refusal(client->channel, true, why);
 }
 
 static int ask(struct status_client *client, const struct message *question)
@@ -76,6 +95,8 @@ static int receive(struct status_client *client, int extra_fd, int timeout_ms, s
     int code = transport_wait(&client->channel, 1, extra_fd, timeout_ms, &ready);
     if (code == 0)
         code = channel_receive(client->channel, frame);
+    if (code == ERR_AGAIN && channel_refusal(client->channel, false, why) < 0)
+        return ERR_REFUSED;
     if (code < 0)
         return code == ERR_AGAIN ? code : err_set(why, code, "%s", err_text(code));
     arena_reset(client->arena);

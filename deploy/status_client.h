@@ -17,16 +17,22 @@
 
 struct status_client;
 
-/* ERR_INPUT, ERR_NET, ERR_NOMEM, with a sentence. */
-MUST_USE int status_client_open(const char *endpoint, struct status_client **client_out,
-                                struct err_msg *why);
+/* keys: a folder with `allowed` and client.key; NULL or "": none.  ERR_INPUT, ERR_NET, ERR_NOMEM,
+ * and as keyring_open; with a sentence. */
+MUST_USE int status_client_open(const char *endpoint, const char *keys,
+                                struct status_client **client_out, struct err_msg *why);
 void status_client_close(struct status_client *client);
+
+/* Why nobody has answered for long: ERR_REFUSED with a sentence when the other end has other keys;
+ * else 0, and why stays. */
+MUST_USE int status_client_refusal(const struct status_client *client, struct err_msg *why);
 
 /* Sends the question. */
 MUST_USE int status_client_ask(struct status_client *client);
 
 /* Waits for an answer up to timeout_ms, less when extra_fd (-1: none) becomes readable.  The caller
- * destroys the answer.  ERR_AGAIN: none yet; ERR_PROTO with a sentence: not an answer of ours. */
+ * destroys the answer.  ERR_AGAIN: none yet; ERR_REFUSED: we are not let in; ERR_PROTO: not an
+ * answer of ours; both with a sentence. */
 MUST_USE int status_client_wait(struct status_client *client, int extra_fd, int timeout_ms,
                                 struct document **answer_out, struct err_msg *why);
 

@@ -18,6 +18,7 @@ static const struct command commands[] = {
     {"train", cmd_train, "train a job on this machine, every role a process of its own"},
     {"status", cmd_status, "how a run is doing: phase, loss, speed, workers and servers"},
     {"drain", cmd_drain, "let a server or worker of a run go"},
+    {"keygen", cmd_keygen, "make the keys with which the processes of a run know each other"},
     {"eval", cmd_eval, "loss and accuracy of a checkpoint on the held-out part"},
     {"predict", cmd_predict, "what a checkpoint says of each sample, as CSV"},
     {"shard", cmd_shard, "cut a data set into parts with a manifest"},

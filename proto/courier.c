@@ -103,6 +103,12 @@ void courier_tend(struct courier *courier)
         lender_tend(courier->lender);
 }
 
+void courier_take_back(struct courier *courier)
+{
+    if (courier->lender != NULL)
+        lender_take_back(courier->lender);
+}
+
 bool courier_lends_to(const struct courier *courier, uint64_t id)
 {
     return courier->lender != NULL && lender_reaches(courier->lender, id);

@@ -40,8 +40,11 @@ const char *courier_door(const struct courier *courier);
 /* Opens and closes the ways of borrowing: these are who is there. */
 void courier_meet(struct courier *courier, const struct lender_at *lenders, size_t count);
 
-/* Serves the door.  To be called at every turn of the loop. */
+/* Serves the door.  To be called at every tick of the loop. */
 void courier_tend(struct courier *courier);
+
+/* Takes back what was lent and is not needed any more.  To be called at every turn of the loop. */
+void courier_take_back(struct courier *courier);
 
 /* True when payloads for that process are lent. */
 bool courier_lends_to(const struct courier *courier, uint64_t id);

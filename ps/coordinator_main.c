@@ -1,4 +1,6 @@
 /* talweg-coordinator - knows who is there, deals lanes and blocks, keeps checkpoints, metrics. */
+#include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -38,7 +40,7 @@ static struct status_process describe(const struct office *office)
 static int write_run_file(const struct office *office, const struct status_process *process,
                           struct err_msg *why)
 {
-    char path[4096], run[33];
+    char path[PATH_MAX], keys[PATH_MAX], run[33];
     run_text(office->run, run);
     snprintf(path, sizeof(path), "%s/run.json", office->launch.out);
     struct document *document = document_object();
@@ -49,6 +51,8 @@ static int write_run_file(const struct office *office, const struct status_proce
         err = document_put(document, "host", document_text(process->host));
     if (err == 0)
         err = document_put(document, "run_id", document_text(run));
+    if (err == 0 && realpath(office->settings->cluster.keys, keys) != NULL)
+        err = document_put(document, "keys", document_text(keys));
     if (err == 0)
         err = document_save(document, path, why);
     document_destroy(document);

@@ -3,12 +3,14 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "common/log.h"
 #include "common/path.h"
 #include "common/random.h"
+#include "common/role.h"
 #include "ps/status.h"
 
 static const char inproc_endpoint[] = "inproc://coordinator";
@@ -44,9 +46,9 @@ static int open_run(struct office *office, struct err_msg *why)
     err = random_bytes(&office->store_incarnation, sizeof(office->store_incarnation));
     if (err == 0 && !office->is_going_on && !office->is_over)
         err = random_bytes(&office->run, sizeof(office->run));
-    if (err == 0)
-        err = transport_create(1, &office->transport);
-    return err == 0 ? 0 : err_set(why, err, "cannot start the coordinator: %s", err_text(err));
+    if (err != 0)
+        return err_set(why, err, "cannot start the coordinator: %s", err_text(err));
+    return role_open_transport(launch, office->settings, &office->transport, why);
 }
 
 /* Members look for a coordinator that was started again where they knew it: any free port will not

@@ -68,6 +68,7 @@ static int start_shard(const struct launch *launch, const struct settings *setti
     char endpoint[LAUNCH_ENDPOINT_BYTES];
     self->spec.transport = transport;
     self->spec.coordinator = launch->coordinator;
+    self->spec.run = launch->run;
     self->spec.shard.settings = settings;
     self->spec.is_asked_to_stop = &is_asked_to_stop;
     int err = random_bytes(&self->spec.shard.incarnation, sizeof(self->spec.shard.incarnation));
@@ -85,17 +86,20 @@ static int start_shard(const struct launch *launch, const struct settings *setti
     return err;
 }
 
-static int serve(const struct launch *launch, const struct settings *settings,
-                 struct err_msg *why)
+static int serve(struct launch *launch, const struct settings *settings, struct err_msg *why)
 {
+    enum run_state state;
+    int err = launch_reach(launch, settings, &is_asked_to_stop, &state, why);
+    if (err != 0 || state == RUN_FINISHED)
+        return err;
+    log_event(LOG_INFO, "begin", "coordinator=%s bind=%s shards=%u", launch->coordinator,
+              launch->bind, settings->cluster.shards);
     uint32_t count = settings->cluster.shards, started = 0;
     struct shard_thread *shards = calloc(count, sizeof(*shards));
     struct transport *transport = NULL;
     if (shards == NULL)
         return err_set(why, ERR_NOMEM, "no memory for %u shards", count);
-    int err = transport_create(1, &transport);
-    if (err != 0)
-        err_set(why, err, "cannot start ZeroMQ: %s", err_text(err));
+    err = role_open_transport(launch, settings, &transport, why);
     while (err == 0 && started < count) {
         err = start_shard(launch, settings, started, transport, &shards[started]);
         if (err != 0)
@@ -130,11 +134,8 @@ int main(int argc, char **argv)
         err = launch_settings(&launch, &settings, &why);
     if (err == 0)
         err = role_begin(&launch, settings, &why);
-    if (err == 0) {
-        log_event(LOG_INFO, "begin", "coordinator=%s bind=%s shards=%u", launch.coordinator,
-                  launch.bind, settings->cluster.shards);
+    if (err == 0)
         err = serve(&launch, settings, &why);
-    }
     int code = role_end(&launch, err, &why);
     settings_destroy(settings);
     launch_release(&launch);

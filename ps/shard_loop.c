@@ -28,6 +28,7 @@ struct shard_loop {
     struct lender_at *lenders; /* room for lender_capacity of them */
     size_t lender_capacity;
     uint64_t meet_ms; /* when the doors were last tried */
+    struct run_file run;
     struct outbox out;
 };
 
@@ -51,10 +52,10 @@ static int reserve(struct shard_loop *loop)
 static int connect_to(struct shard_loop *loop, struct address whom, const char *endpoint,
                       struct err_msg *why)
 {
-    struct address self = {PARTY_SHARD, loop->spec->shard.incarnation};
+    struct ends ends = {{PARTY_SHARD, loop->spec->shard.incarnation}, whom.party};
     int err = reserve(loop);
     if (err == 0)
-        err = channel_connect(loop->spec->transport, endpoint, self,
+        err = channel_connect(loop->spec->transport, endpoint, ends,
                               &loop->channels[loop->channel_count], why);
     if (err == 0)
         loop->whom[loop->channel_count++] = whom;
@@ -215,13 +216,30 @@ static int meet(struct shard_loop *loop, uint64_t now_ms)
     return 0;
 }
 
+/* The coordinator was started again on another machine: it is spoken to there. */
+static int follow_coordinator(struct shard_loop *loop, struct err_msg *why)
+{
+    struct ends ends = {{PARTY_SHARD, loop->spec->shard.incarnation}, PARTY_COORDINATOR};
+    if (!run_file_has_moved(&loop->run, clock_now_ms()))
+        return 0;
+    log_event(LOG_INFO, "coordinator_moved", "to=%s", loop->run.endpoint);
+    channel_destroy(loop->channels[TO_COORDINATOR]);
+    loop->channels[TO_COORDINATOR] = NULL;
+    return channel_connect(loop->spec->transport, loop->run.endpoint, ends,
+                           &loop->channels[TO_COORDINATOR], why);
+}
+
 static int tick(struct shard_loop *loop, struct err_msg *why)
 {
+    int err = follow_coordinator(loop, why);
+    if (err != 0)
+        return err;
     struct usage usage = usage_now();
     struct beat beat = {.rss_bytes = usage.rss_bytes,
                         .peak_rss_bytes = usage.peak_rss_bytes,
                         .cpu_us = usage.cpu_us};
     prune(loop);
+    courier_tend(loop->courier);
     shard_note_usage(loop->shard, &beat);
     shard_step(loop->shard, clock_now_ms(), (struct address){0}, NULL, &loop->out);
     if (*loop->spec->is_asked_to_stop)
@@ -244,9 +262,11 @@ static int run(struct shard_loop *loop, struct outcome *end, struct err_msg *why
         }
         if (err == 0)
             err = meet(loop, now_ms);
-        courier_tend(loop->courier);
+        courier_take_back(loop->courier);
         if (err == 0)
             err = transport_wait(loop->channels, loop->channel_count, -1, TICK_MS, &ready);
+        if (err == 0)
+            err = channel_refusal(loop->channels[TO_COORDINATOR], false, why);
         size_t count = loop->channel_count; /* what is connected to now is not waited for yet */
         for (size_t i = 0; i < count && err == 0; i++)
             if (channel_is_ready(loop->channels[i]))
@@ -283,7 +303,7 @@ static int open_loop(struct shard_loop *loop, struct err_msg *why)
 
 int shard_loop_run(const struct shard_loop_spec *spec, struct outcome *end, struct err_msg *why)
 {
-    struct shard_loop loop = {.spec = spec};
+    struct shard_loop loop = {.spec = spec, .run = spec->run};
     int err = open_loop(&loop, why);
     if (err == 0)
         err = run(&loop, end, why);

@@ -9,6 +9,7 @@
  * Surprise: none.
  */
 #include <signal.h>
+#include "common/run_file.h"
 #include "common/transport.h"
 #include "ps/shard.h"
 
@@ -16,6 +17,7 @@ struct shard_loop_spec {
     struct transport *transport;
     struct channel *workers; /* bound; the loop takes it over */
     const char *coordinator; /* endpoint */
+    struct run_file run;     /* where it says so, if it was found that way; path "" else */
     struct shard_spec shard;
     const volatile sig_atomic_t *is_asked_to_stop;
 };

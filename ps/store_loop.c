@@ -95,7 +95,7 @@ int store_loop_start(const struct store_loop_spec *spec, struct store_loop **loo
     loop->channels[TO_SHARDS] = spec->shards;
     /* Before the thread runs: the coordinator's first message must find somebody there. */
     if (channel_connect(spec->transport, spec->coordinator,
-                        (struct address){PARTY_STORE, spec->incarnation},
+                        (struct ends){{PARTY_STORE, spec->incarnation}, PARTY_COORDINATOR},
                         &loop->channels[TO_COORDINATOR], NULL) != 0 ||
         pthread_create(&loop->thread, NULL, run_thread, loop) != 0)
         goto fail;

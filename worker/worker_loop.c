@@ -14,6 +14,10 @@ enum { TICK_MS = 50, MEET_MS = 500, LETTERS_A_ROUND = 64 };
  * something to begin with, small blocks go as one. */
 enum { TOGETHER_BYTES = 256 << 10 };
 
+/* Lanes' losses are told after so long, those of several steps together where steps are shorter:
+ * nobody waits for them, and telling each would take two processes' time from the gradients. */
+enum { LATER_MS = 2 };
+
 /* After a turn that took so long, so much time is for hearing what came meanwhile, before anybody
  * is found to be silent. */
 enum { ASLEEP_MS = 2000, WAKE_MS = 500 };
@@ -25,6 +29,8 @@ struct worker_loop {
     size_t channel_count;
     uint64_t meet_ms; /* when the shards' doors were last tried */
     struct outbox out;
+    struct outbox later; /* for the coordinator, at later_ms or before anything else to it */
+    uint64_t later_ms;
 };
 
 static size_t find(const struct worker_loop *loop, uint64_t incarnation)
@@ -50,10 +56,10 @@ static bool is_connected(const struct worker_loop *loop, const struct shard_memb
 static int reach(struct worker_loop *loop, const struct shard_member *shard,
                  struct channel **channel_out, struct err_msg *why)
 {
-    struct address self = {PARTY_WORKER, loop->spec->incarnation};
+    struct ends ends = {{PARTY_WORKER, loop->spec->incarnation}, PARTY_SHARD};
     size_t idx = find(loop, shard->incarnation);
     if (idx == loop->channel_count)
-        return channel_connect(loop->spec->transport, shard->endpoint, self, channel_out, why);
+        return channel_connect(loop->spec->transport, shard->endpoint, ends, channel_out, why);
     *channel_out = loop->channels[idx];
     loop->channels[idx] = NULL;
     return 0;
@@ -104,6 +110,34 @@ static struct channel *channel_to(const struct worker_loop *loop, struct address
     return idx < loop->channel_count ? loop->channels[idx] : NULL;
 }
 
+/* The envelope of that index and those that go with it. */
+static int send(struct worker_loop *loop, struct outbox *outbox, size_t idx)
+{
+    const struct envelope *envelope = &outbox->items[idx];
+    struct channel *channel = channel_to(loop, envelope->to);
+    if (channel == NULL || envelope->msg.kind == MSG_NONE) /* that went with one before it */
+        return 0;
+    int err = courier_send_batch(loop->spec->courier, channel, outbox, idx);
+    return err == ERR_AGAIN || err == ERR_LOST ? 0 : err; /* as on any network: it is asked for */
+}
+
+static int send_later(struct worker_loop *loop)
+{
+    int err = 0;
+    for (size_t i = 0; i < loop->later.count && err == 0; i++)
+        err = send(loop, &loop->later, i);
+    outbox_clear(&loop->later);
+    return err;
+}
+
+static int keep_for_later(struct worker_loop *loop, const struct envelope *envelope)
+{
+    if (loop->later.count == 0)
+        loop->later_ms = clock_now_ms() + LATER_MS;
+    outbox_put(&loop->later, envelope->to, &envelope->msg);
+    return outbox_failed(&loop->later) ? ERR_NOMEM : 0;
+}
+
 static int flush(struct worker_loop *loop, struct err_msg *why)
 {
     const struct computing *compute = &loop->spec->compute;
@@ -112,13 +146,13 @@ static int flush(struct worker_loop *loop, struct err_msg *why)
         struct envelope *envelope = &loop->out.items[i];
         if (envelope->to.party == PARTY_COMPUTE) {
             err = compute->submit(compute->ctx, &envelope->msg);
-            continue;
+        } else if (envelope->msg.kind == MSG_LANE_DONE) {
+            err = keep_for_later(loop, envelope);
+        } else {
+            if (envelope->to.party == PARTY_COORDINATOR)
+                err = send_later(loop);
+            err = err == 0 ? send(loop, &loop->out, i) : err;
         }
-        struct channel *channel = channel_to(loop, envelope->to);
-        if (channel != NULL && envelope->msg.kind != MSG_NONE) /* that went with one before it */
-            err = courier_send_batch(loop->spec->courier, channel, &loop->out, i);
-        if (err == ERR_AGAIN || err == ERR_LOST)
-            err = 0; /* a message lost, as on any network: it is asked for again */
     }
     if (err == 0 && outbox_failed(&loop->out))
         err = ERR_NOMEM;
@@ -164,7 +198,7 @@ static int hear_compute(struct worker_loop *loop, struct err_msg *why)
         if (waiting_bytes >= TOGETHER_BYTES) {
             err = flush(loop, why);
             waiting_bytes = 0;
-            courier_tend(loop->spec->courier);
+            courier_take_back(loop->spec->courier);
         }
     }
     return err == 0 ? flush(loop, why) : err;
@@ -198,12 +232,29 @@ static void note_shared(const struct worker_loop *loop, struct beat *beat)
             beat->shared_shards[beat->shared_count++] = (uint32_t)i;
 }
 
+/* The coordinator was started again on another machine: it is spoken to there. */
+static int follow_coordinator(struct worker_loop *loop, struct err_msg *why)
+{
+    struct ends ends = {{PARTY_WORKER, loop->spec->incarnation}, PARTY_COORDINATOR};
+    if (!run_file_has_moved(loop->spec->run, clock_now_ms()))
+        return 0;
+    log_event(LOG_INFO, "coordinator_moved", "to=%s", loop->spec->run->endpoint);
+    channel_destroy(loop->channels[0]);
+    loop->channels[0] = NULL;
+    return channel_connect(loop->spec->transport, loop->spec->run->endpoint, ends,
+                           &loop->channels[0], why);
+}
+
 static int tick(struct worker_loop *loop, struct err_msg *why)
 {
+    int err = follow_coordinator(loop, why);
+    if (err != 0)
+        return err;
     struct usage usage = usage_now();
     struct beat beat = {.rss_bytes = usage.rss_bytes,
                         .peak_rss_bytes = usage.peak_rss_bytes,
                         .cpu_us = usage.cpu_us};
+    courier_tend(loop->spec->courier);
     note_shared(loop, &beat);
     exchange_note_usage(loop->spec->exchange, &beat);
     exchange_step(loop->spec->exchange, clock_now_ms(), (struct address){0}, NULL, &loop->out);
@@ -227,10 +278,14 @@ static int run(struct worker_loop *loop, struct outcome *end, struct err_msg *wh
         }
         if (err == 0)
             err = meet(loop, now_ms);
-        courier_tend(loop->spec->courier);
+        if (err == 0 && now_ms >= loop->later_ms)
+            err = send_later(loop);
+        courier_take_back(loop->spec->courier);
         if (err == 0)
-            err = transport_wait(loop->channels, loop->channel_count,
-                                 loop->spec->compute.fd, TICK_MS, &ready);
+            err = transport_wait(loop->channels, loop->channel_count, loop->spec->compute.fd,
+                                 loop->later.count > 0 ? LATER_MS : TICK_MS, &ready);
+        if (err == 0)
+            err = channel_refusal(loop->channels[0], false, why);
         for (size_t i = 0; i < loop->channel_count && err == 0; i++)
             if (channel_is_ready(loop->channels[i]))
                 err = hear_channel(loop, i, why);
@@ -245,17 +300,18 @@ int worker_loop_run(const struct worker_loop_spec *spec, struct outcome *end, st
     struct worker_loop loop = {.spec = spec,
                                .channels = calloc(1, sizeof(*loop.channels)),
                                .incarnations = calloc(1, sizeof(*loop.incarnations))};
-    struct address self = {PARTY_WORKER, spec->incarnation};
+    struct ends ends = {{PARTY_WORKER, spec->incarnation}, PARTY_COORDINATOR};
     int err = loop.channels == NULL || loop.incarnations == NULL
                   ? err_set(why, ERR_NOMEM, "no memory for a channel")
                   : 0;
     if (err == 0)
-        err = channel_connect(spec->transport, spec->coordinator, self, &loop.channels[0], why);
+        err = channel_connect(spec->transport, spec->coordinator, ends, &loop.channels[0], why);
     if (err == 0) {
         loop.channel_count = 1;
         err = run(&loop, end, why);
     }
     adopt(&loop, NULL, NULL, 0);
     outbox_free(&loop.out);
+    outbox_free(&loop.later);
     return err;
 }

@@ -8,6 +8,7 @@
  * Surprise: none.
  */
 #include <signal.h>
+#include "common/run_file.h"
 #include "proto/courier.h"
 #include "worker/computing.h"
 #include "worker/exchange.h"
@@ -15,6 +16,8 @@
 struct worker_loop_spec {
     struct transport *transport;
     const char *coordinator; /* endpoint */
+    struct run_file *run;    /* where it says so; with an empty path when an address was given,
+                                never NULL; outlives the loop */
     struct exchange *exchange;
     struct computing compute;
     struct courier *courier; /* outlives the loop */

@@ -106,14 +106,20 @@ static int start_courier(struct workshop *shop, uint64_t incarnation, struct err
     return err == 0 ? 0 : err_set(why, err, "cannot start a courier: %s", err_text(err));
 }
 
-static int work(struct workshop *shop, const struct launch *launch, struct err_msg *why)
+static int work(struct workshop *shop, struct launch *launch, struct err_msg *why)
 {
     uint64_t incarnation;
+    enum run_state state;
     struct outcome end = {0};
-    int err = random_bytes(&incarnation, sizeof(incarnation));
+    int err = launch_reach(launch, shop->settings, &is_asked_to_stop, &state, why);
+    if (err != 0 || state == RUN_FINISHED)
+        return err;
+    err = random_bytes(&incarnation, sizeof(incarnation));
     if (err != 0)
         return err_set(why, err, "no random numbers from the system");
-    err = open_data(shop, why);
+    err = role_open_transport(launch, shop->settings, &shop->transport, why);
+    if (err == 0)
+        err = open_data(shop, why);
     if (err == 0)
         err = plan_model(shop, why);
     if (err == 0)
@@ -122,12 +128,11 @@ static int work(struct workshop *shop, const struct launch *launch, struct err_m
         err = start_compute(shop, why);
     if (err == 0)
         err = start_exchange(shop, launch, incarnation, why);
-    if (err == 0 && (err = transport_create(1, &shop->transport)) != 0)
-        return err_set(why, err, "cannot start ZeroMQ: %s", err_text(err));
     if (err != 0)
         return err;
     struct worker_loop_spec loop = {.transport = shop->transport,
                                     .coordinator = launch->coordinator,
+                                    .run = &launch->run,
                                     .exchange = shop->exchange,
                                     .compute = compute_computing(shop->compute),
                                     .courier = shop->courier,

@@ -40,7 +40,8 @@ struct exchange_options {
 
 static const struct argp_option option_list[] = {
     {"transport", KEY_TRANSPORT, "NAME", 0,
-     "shm (payloads in shared memory; the default), ipc (unix sockets) or tcp (loopback)", 0},
+     "shm (payloads in shared memory; the default), ipc (unix sockets), tcp (loopback) or "
+     "tcp+curve (loopback, encrypted)", 0},
     {"servers", KEY_SERVERS, "N", 0, "server processes; default 1", 0},
     {"shards", KEY_SHARDS, "N", 0, "threads of each server; default 1", 0},
     {"workers", KEY_WORKERS, "N", 0, "worker processes; default 1", 0},
@@ -93,7 +94,7 @@ static enum bench_transport parse_transport(const char *text, struct argp_state 
 {
     enum bench_transport transport = BENCH_SHM;
     if (bench_transport_find(text, &transport) != 0)
-        argp_error(state, "--transport: found '%s', expected shm, ipc or tcp", text);
+        argp_error(state, "--transport: found '%s', expected shm, ipc, tcp or tcp+curve", text);
     return transport;
 }
 
@@ -205,12 +206,12 @@ static void on_signal(int number)
 static int measure(const struct exchange_options *options, struct bench_result *result,
                    struct limits *limits, struct err_msg *why)
 {
-    bool is_tcp = options->what.transport == BENCH_TCP;
-    int err = options->has_no_limits ? 0 : limits_take(limits, is_tcp, why);
+    enum limit_wire wire = bench_wire(options->what.transport);
+    int err = options->has_no_limits ? 0 : limits_take(limits, wire, why);
     if (err == 0)
         err = bench_exchange(&options->what, result, why);
     if (err == 0 && !options->has_no_limits)
-        err = limits_take(limits, is_tcp, why);
+        err = limits_take(limits, wire, why);
     return err;
 }
 
@@ -222,15 +223,11 @@ static int print(const struct exchange_options *options, const struct bench_resu
         return EXIT_FINE;
     }
     struct document *document = bench_report_document(&options->what, result, limits);
-    char *text = document == NULL ? NULL : document_print(document, true);
+    int code = document_show(document, stdout);
     document_destroy(document);
-    if (text == NULL) {
-        fprintf(stderr, "talweg bench exchange: %s\n", err_text(ERR_NOMEM));
-        return EXIT_FAILED;
-    }
-    fputs(text, stdout);
-    free(text);
-    return EXIT_FINE;
+    if (code != 0)
+        fprintf(stderr, "talweg bench exchange: %s\n", err_text(code));
+    return code == 0 ? EXIT_FINE : EXIT_FAILED;
 }
 
 int cmd_bench_exchange(int argc, char **argv)

@@ -13,6 +13,7 @@
 #include "deploy/bench/quantile.h"
 #include "deploy/bench/scratch.h"
 #include "deploy/bench/times.h"
+#include "deploy/keygen.h"
 #include "deploy/local_cluster.h"
 
 enum { LOOK_MS = 20, START_MAX_MS = 60000, MEASURE_MAX_MS = 600000 };
@@ -23,7 +24,7 @@ enum { WARM_MS = 500, WARM_STEPS = 4, MEASURED_STEPS = 5 };
 /* A server that wrote its first line of log has this long to have made its sockets and threads. */
 enum { SETTLE_MS = 100 };
 
-static const char *const transport_names[] = {"shm", "ipc", "tcp"};
+static const char *const transport_names[] = {"shm", "ipc", "tcp", "tcp+curve"};
 _Static_assert(ARRAY_LEN(transport_names) == BENCH_TRANSPORT_COUNT, "a name each");
 
 /* talweg bench worker MODEL BYTES FOLDER: what bench/worker is started by. */
@@ -51,6 +52,12 @@ const char *bench_transport_name(enum bench_transport transport)
     return transport_names[transport];
 }
 
+enum limit_wire bench_wire(enum bench_transport transport)
+{
+    static const enum limit_wire wires[] = {WIRE_UNIX, WIRE_UNIX, WIRE_TCP, WIRE_CURVE};
+    return wires[transport];
+}
+
 int bench_transport_find(const char *name, enum bench_transport *transport_out)
 {
     for (size_t i = 0; i < ARRAY_LEN(transport_names); i++) {
@@ -70,6 +77,19 @@ static uint32_t lane_count(const struct bench_case *what)
     return lanes;
 }
 
+/* Beside the job file. */
+static const char keys_name[] = "keys";
+
+static int make_keys(const struct bench *bench, struct err_msg *why)
+{
+    char folder[PATH_MAX];
+    size_t count, new_count;
+    if (bench->what->transport != BENCH_CURVE)
+        return 0;
+    int err = path_join(folder, bench->scratch, keys_name, why);
+    return err == 0 ? keygen_fill(folder, 0, &count, &new_count, why) : err;
+}
+
 /* A job without data or a network: its workers do not look at either. */
 static int write_job(struct bench *bench, struct err_msg *why)
 {
@@ -83,11 +103,11 @@ static int write_job(struct bench *bench, struct err_msg *why)
         "model = { operators = ({ op = \"dense\"; units = 1; }); };\n"
         "optimizer = { kind = \"%s\"; rate = 1e-6; };\n"
         "exchange = { block_bytes = %u; shared_memory = %s; overlap = false; };\n"
-        "cluster = { servers = %u; workers = %u; shards = %u; };\n"
+        "cluster = { servers = %u; workers = %u; shards = %u; keys = \"%s\"; };\n"
         "log = { every = 1000000; };\n",
         lanes, lanes, what->optimizer == OPTIMIZER_ADAM ? "adam" : "sgd", what->block_bytes,
         what->transport == BENCH_SHM ? "true" : "false", what->servers, what->workers,
-        what->shards);
+        what->shards, bench->what->transport == BENCH_CURVE ? keys_name : "");
     int err = path_join(bench->job, bench->scratch, "bench.cfg", why);
     return err != 0 ? err : file_replace(bench->job, text, (size_t)length, why);
 }
@@ -139,7 +159,7 @@ static int start(struct bench *bench, struct err_msg *why)
                                 .server_count = what->servers,
                                 .worker_count = what->workers,
                                 .folder = &bench->folder,
-                                .is_tcp = what->transport == BENCH_TCP,
+                                .is_tcp = bench_wire(what->transport) != WIRE_UNIX,
                                 .worker_words = bench->worker_words,
                                 .worker_word_count = WORKER_WORDS,
                                 .say = note_killed,
@@ -351,6 +371,8 @@ int bench_exchange(const struct bench_case *what, struct bench_result *result_ou
         err = err_set(why, ERR_NOMEM, "no memory for %u workers", what->workers);
     if (err == 0)
         err = make_times(&bench, why);
+    if (err == 0)
+        err = make_keys(&bench, why);
     if (err == 0)
         err = write_job(&bench, why);
     if (err == 0)

@@ -13,9 +13,10 @@
  */
 #include <signal.h>
 #include "common/settings.h"
+#include "deploy/bench/limits.h"
 #include "deploy/bench/model.h"
 
-enum bench_transport { BENCH_SHM, BENCH_IPC, BENCH_TCP, BENCH_TRANSPORT_COUNT };
+enum bench_transport { BENCH_SHM, BENCH_IPC, BENCH_TCP, BENCH_CURVE, BENCH_TRANSPORT_COUNT };
 
 struct bench_case {
     enum bench_transport transport;
@@ -47,8 +48,11 @@ struct bench_result {
     struct bench_side worker, server, coordinator;
 };
 
-/* "shm", "ipc", "tcp".  Static. */
+/* "shm", "ipc", "tcp", "tcp+curve".  Static. */
 const char *bench_transport_name(enum bench_transport transport);
+
+/* What its bytes go through. */
+enum limit_wire bench_wire(enum bench_transport transport);
 
 /* ERR_NOT_FOUND when there is no such name. */
 MUST_USE int bench_transport_find(const char *name, enum bench_transport *transport_out);

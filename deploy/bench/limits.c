@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -32,9 +33,11 @@ const char *limit_key(enum limit_kind kind)
     return keys[kind];
 }
 
-const char *limit_label(enum limit_kind kind, bool is_tcp)
+const char *limit_label(enum limit_kind kind, enum limit_wire wire)
 {
-    return is_tcp ? tcp_labels[kind] : unix_labels[kind];
+    if (wire == WIRE_CURVE && kind == LIMIT_ZMQ)
+        return "ZeroMQ over tcp with CURVE, messages of 1 MiB";
+    return wire == WIRE_UNIX ? unix_labels[kind] : tcp_labels[kind];
 }
 
 /* A touched vector of floats; NULL when memory is out. */
@@ -243,7 +246,7 @@ static int measure_socket(struct limits *limits, bool is_tcp, struct err_msg *wh
     return err;
 }
 
-int limits_take(struct limits *limits, bool is_tcp, struct err_msg *why)
+int limits_take(struct limits *limits, enum limit_wire wire, struct err_msg *why)
 {
     /* Received messages lie in memory that was there before: fresh pages cost nine times a copy. */
     mallopt(M_MMAP_THRESHOLD, 32 << 20);
@@ -254,9 +257,9 @@ int limits_take(struct limits *limits, bool is_tcp, struct err_msg *why)
     if (err == 0)
         err = measure_ring(limits, LIMIT_SHM_SMALL, 256 << 10, why);
     if (err == 0)
-        err = measure_socket(limits, is_tcp, why);
+        err = measure_socket(limits, wire != WIRE_UNIX, why);
     if (err == 0)
-        err = zmq_stream_take(limits, is_tcp, why);
+        err = zmq_stream_take(limits, wire, why);
     return err;
 }
 

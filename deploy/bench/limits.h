@@ -8,7 +8,6 @@
  * Memory:   two vectors at a time, reused and touched before anything is timed.
  * Surprise: none.
  */
-#include <stdbool.h>
 #include <stddef.h>
 #include "common/err.h"
 
@@ -37,6 +36,10 @@ struct limit_samples {
     size_t count;
 };
 
+/* What bytes go through between two processes: unix sockets, loopback TCP, or that with CURVE for
+ * what ZeroMQ sends. */
+enum limit_wire { WIRE_UNIX, WIRE_TCP, WIRE_CURVE };
+
 /* Valid when zeroed. */
 struct limits {
     struct limit_samples of[LIMIT_COUNT];
@@ -46,11 +49,11 @@ struct limits {
 
 /* The key in JSON; the line of the table.  Static. */
 const char *limit_key(enum limit_kind kind);
-const char *limit_label(enum limit_kind kind, bool is_tcp);
+const char *limit_label(enum limit_kind kind, enum limit_wire wire);
 
-/* Adds a few short samples of each to those that are there.  is_tcp: sockets of loopback TCP, else
- * unix sockets.  ERR_IO, ERR_NET, ERR_NOMEM, ERR_FULL with a sentence. */
-MUST_USE int limits_take(struct limits *limits, bool is_tcp, struct err_msg *why);
+/* Adds a few short samples of each to those that are there.  ERR_IO, ERR_NET, ERR_NOMEM, ERR_FULL
+ * with a sentence. */
+MUST_USE int limits_take(struct limits *limits, enum limit_wire wire, struct err_msg *why);
 
 /* Medians of what was taken. */
 double limit_gbs(const struct limits *limits, enum limit_kind kind);

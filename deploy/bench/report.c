@@ -163,13 +163,13 @@ static void print_result(FILE *out, const struct bench_result *result)
 static void print_limits(FILE *out, const struct bench_case *what,
                          const struct bench_result *result, const struct limits *limits)
 {
-    bool is_tcp = what->transport == BENCH_TCP;
+    enum limit_wire wire = bench_wire(what->transport);
     double cpu = result->worker.cpu_s_per_gb + result->server.cpu_s_per_gb;
     fprintf(out, "\n%-50s %9s %9s %12s %9s\n", "this machine at best, in the same run", "GB/s",
             "s/GB", "goodput / it", "time / it");
     for (enum limit_kind kind = 0; kind < LIMIT_COUNT; kind++) {
         double gbs = limit_gbs(limits, kind), used = limit_cpu_s_per_gb(limits, kind);
-        fprintf(out, "%-50s %9.2f %9.3f %12.2f %9.2f\n", limit_label(kind, is_tcp), gbs, used,
+        fprintf(out, "%-50s %9.2f %9.3f %12.2f %9.2f\n", limit_label(kind, wire), gbs, used,
                 result->goodput_gbs / gbs, cpu / used);
     }
     double rtt_us = limit_rtt_us(limits);

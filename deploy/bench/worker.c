@@ -74,13 +74,13 @@ static int make_model(struct shop *shop, char *const *words, struct err_msg *why
     return err;
 }
 
-static int start_exchange(struct shop *shop, int rank, struct err_msg *why)
+static int start_exchange(struct shop *shop, const struct launch *launch, struct err_msg *why)
 {
     struct exchange_spec spec = {.settings = shop->settings,
                                  .incarnation = shop->incarnation,
                                  .pool = courier_pool(shop->courier)};
     struct hello *hello = &spec.hello;
-    hello->rank = rank;
+    hello->rank = launch->rank;
     hello->pid = (uint32_t)getpid();
     usage_host(hello->host, sizeof(hello->host));
     snprintf(hello->version, sizeof(hello->version), "%s", TALWEG_VERSION);
@@ -92,12 +92,12 @@ static int start_exchange(struct shop *shop, int rank, struct err_msg *why)
     int err = settings_fingerprint(shop->settings, hello->fingerprint);
     if (err == 0)
         err = exchange_create(&spec, &shop->exchange);
-    if (err == 0)
-        err = transport_create(1, &shop->transport);
-    return err == 0 ? 0 : err_set(why, err, "cannot begin the exchange: %s", err_text(err));
+    if (err != 0)
+        return err_set(why, err, "cannot begin the exchange: %s", err_text(err));
+    return role_open_transport(launch, shop->settings, &shop->transport, why);
 }
 
-static int work(struct shop *shop, const struct launch *launch, char *const *words,
+static int work(struct shop *shop, struct launch *launch, char *const *words,
                 struct err_msg *why)
 {
     struct outcome end = {0};
@@ -110,11 +110,12 @@ static int work(struct shop *shop, const struct launch *launch, char *const *wor
     if (err == 0)
         err = make_model(shop, words, why);
     if (err == 0)
-        err = start_exchange(shop, launch->rank, why);
+        err = start_exchange(shop, launch, why);
     if (err != 0)
         return err;
     struct worker_loop_spec loop = {.transport = shop->transport,
                                     .coordinator = launch->coordinator,
+                                    .run = &launch->run,
                                     .exchange = shop->exchange,
                                     .compute = stand_in_computing(shop->stand_in),
                                     .courier = shop->courier,

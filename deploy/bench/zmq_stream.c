@@ -1,6 +1,7 @@
 #include "deploy/bench/zmq_stream.h"
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,8 @@ enum { RTT_BYTES = 8, RTT_COUNT = 1000, SILENCE_MS = 5000, ENDPOINT_BYTES = 256 
 /* The end of this process, which binds as ROUTER, and what the other one, a DEALER, works with. */
 struct conversation {
     int pipe[2]; /* the other end is told the endpoint through it */
-    bool is_echo;
+    bool is_echo, is_encrypted;
+    char public_key[41], secret_key[41]; /* both ends have the same: it is for this one moment */
     void *context, *router;
     char id[256]; /* of the other end's routing id */
     size_t id_bytes;
@@ -29,6 +31,18 @@ static void keep(void *data, void *hint)
 {
     (void)data;
     (void)hint; /* the vector outlives its messages */
+}
+
+static int encrypt(const struct conversation *c, void *socket, bool is_server)
+{
+    const int on = 1;
+    if (!c->is_encrypted)
+        return 0;
+    int rc = is_server ? zmq_setsockopt(socket, ZMQ_CURVE_SERVER, &on, sizeof(on))
+                       : zmq_setsockopt(socket, ZMQ_CURVE_SERVERKEY, c->public_key, 41);
+    if (rc == 0 && !is_server)
+        rc = zmq_setsockopt(socket, ZMQ_CURVE_PUBLICKEY, c->public_key, 41);
+    return rc == 0 ? zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, c->secret_key, 41) : rc;
 }
 
 static void send_for_ever(void *socket, char *vector)
@@ -65,7 +79,7 @@ static void speak(void *ctx)
         return;
     memset(vector, 1, VECTOR_BYTES);
     zmq_setsockopt(socket, ZMQ_SNDHWM, &queue, sizeof(queue));
-    if (zmq_connect(socket, endpoint) != 0)
+    if (encrypt(c, socket, false) != 0 || zmq_connect(socket, endpoint) != 0)
         return;
     if (c->is_echo)
         echo_for_ever(socket);
@@ -91,7 +105,7 @@ static int listen_at(struct conversation *c, const char *endpoint, struct err_ms
     zmq_setsockopt(c->router, ZMQ_RCVHWM, &queue, sizeof(queue));
     zmq_setsockopt(c->router, ZMQ_RCVTIMEO, &silence_ms, sizeof(silence_ms));
     zmq_setsockopt(c->router, ZMQ_LINGER, &linger_ms, sizeof(linger_ms));
-    if (zmq_bind(c->router, endpoint) != 0 ||
+    if (encrypt(c, c->router, true) != 0 || zmq_bind(c->router, endpoint) != 0 ||
         zmq_getsockopt(c->router, ZMQ_LAST_ENDPOINT, bound, &length) != 0)
         return failed(endpoint, why);
     if (write(c->pipe[1], bound, length) != (ssize_t)length)
@@ -164,14 +178,19 @@ static int converse(struct conversation *c, const char *endpoint, struct limits 
     return err;
 }
 
-int zmq_stream_take(struct limits *limits, bool is_tcp, struct err_msg *why)
+int zmq_stream_take(struct limits *limits, enum limit_wire wire, struct err_msg *why)
 {
-    struct conversation stream = {0}, echo = {.is_echo = true};
+    struct conversation stream = {.is_encrypted = wire == WIRE_CURVE};
+    if (stream.is_encrypted && zmq_curve_keypair(stream.public_key, stream.secret_key) != 0)
+        return failed("no pair of keys", why);
+    struct conversation echo = stream;
+    echo.is_echo = true;
     char folder[PATH_MAX], endpoint[PATH_MAX + 16];
     int err = scratch_make(folder, why);
     if (err != 0)
         return err;
-    snprintf(endpoint, sizeof(endpoint), is_tcp ? "tcp://127.0.0.1:*" : "ipc://%s/zmq", folder);
+    snprintf(endpoint, sizeof(endpoint),
+             wire != WIRE_UNIX ? "tcp://127.0.0.1:*" : "ipc://%s/zmq", folder);
     err = converse(&stream, endpoint, limits, why);
     if (err == 0)
         err = converse(&echo, endpoint, limits, why);

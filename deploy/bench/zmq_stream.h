@@ -15,6 +15,6 @@
 #include "deploy/bench/limits.h"
 
 /* As limits_take, of LIMIT_ZMQ and the round trip. */
-MUST_USE int zmq_stream_take(struct limits *limits, bool is_tcp, struct err_msg *why);
+MUST_USE int zmq_stream_take(struct limits *limits, enum limit_wire wire, struct err_msg *why);
 
 #endif

@@ -158,7 +158,7 @@ int main(int argc, char **argv)
         fputs("Usage: bench_failover ENDPOINT KILLS SEED\n", stderr);
         return 2;
     }
-    if (status_client_open(argv[1], &bench.client, &why) < 0) {
+    if (status_client_open(argv[1], NULL, &bench.client, &why) < 0) {
         fprintf(stderr, "failover: %s\n", why.text);
         return 1;
     }

@@ -27,7 +27,8 @@ static void open_pair(struct pair *pair, bool is_shared)
     snprintf(pair->endpoint, sizeof(pair->endpoint), "ipc://%s/s", pair->folder);
     CU_ASSERT_EQUAL_FATAL(transport_create(1, &pair->transport), 0);
     CU_ASSERT_EQUAL_FATAL(channel_bind(pair->transport, pair->endpoint, &pair->shard_end, &why), 0);
-    CU_ASSERT_EQUAL_FATAL(channel_connect(pair->transport, pair->endpoint, self,
+    CU_ASSERT_EQUAL_FATAL(channel_connect(pair->transport, pair->endpoint,
+                                          (struct ends){self, PARTY_SHARD},
                                           &pair->worker_end, &why), 0);
     const char *folder = is_shared ? pair->folder : NULL;
     CU_ASSERT_EQUAL_FATAL(courier_create(SHARD, folder, &pair->shard), 0);

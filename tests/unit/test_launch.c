@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "tests/unit/unit.h"
 
@@ -38,7 +39,8 @@ static void clear_environment(void)
     static const char *const names[] = {
         "TALWEG_COORDINATOR", "TALWEG_BIND",          "TALWEG_ADVERTISE",
         "TALWEG_RANK",        "SLURM_PROCID",         "PMI_RANK",
-        "PMIX_RANK",          "OMPI_COMM_WORLD_RANK", "KUBERNETES_SERVICE_HOST"};
+        "PMIX_RANK",          "OMPI_COMM_WORLD_RANK", "KUBERNETES_SERVICE_HOST",
+        "SLURM_CPUS_PER_TASK", "SLURM_ARRAY_TASK_ID"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         unsetenv(names[i]);
     write_job("");
@@ -167,13 +169,15 @@ static void test_launch_finds_the_rank(void)
 {
     clear_environment();
     CU_ASSERT_EQUAL(rank_of(LAUNCH_WORKER, NULL), -1);
-    setenv("OMPI_COMM_WORLD_RANK", "4", 1);
-    CU_ASSERT_EQUAL(rank_of(LAUNCH_WORKER, NULL), 4);
     setenv("SLURM_PROCID", "5", 1);
     CU_ASSERT_EQUAL(rank_of(LAUNCH_WORKER, NULL), 5);
     setenv("TALWEG_RANK", "6", 1);
     CU_ASSERT_EQUAL(rank_of(LAUNCH_SERVER, NULL), 6);
     CU_ASSERT_EQUAL(rank_of(LAUNCH_COORDINATOR, NULL), -1);
+    CU_ASSERT_EQUAL(rank_of(LAUNCH_WORKER, WORDS("--rank=7")), 7);
+    CU_ASSERT_EQUAL(rank_of(LAUNCH_WORKER, WORDS("--rank=any")), -1);
+    setenv("TALWEG_RANK", "any", 1);
+    CU_ASSERT_EQUAL(rank_of(LAUNCH_WORKER, NULL), -1);
     CU_ASSERT_EQUAL(rank_of(LAUNCH_WORKER, WORDS("--rank=7")), 7);
     setenv("TALWEG_RANK", "x", 1);
     CU_ASSERT(
@@ -184,15 +188,67 @@ static void test_launch_finds_the_rank(void)
         refuses(LAUNCH_WORKER, WORDS("--rank=-1"), ERR_INPUT, "--rank: found \"-1\", expected"));
 }
 
-static void test_launch_reads_the_ordinal_of_a_host(void)
+static uint32_t threads_of(const char *const words[4])
 {
-    CU_ASSERT_EQUAL(launch_ordinal("talweg-worker-12"), 12);
-    CU_ASSERT_EQUAL(launch_ordinal("worker-0"), 0);
-    CU_ASSERT_EQUAL(launch_ordinal("worker"), -1);
-    CU_ASSERT_EQUAL(launch_ordinal("worker-"), -1);
-    CU_ASSERT_EQUAL(launch_ordinal("worker-x2"), -1);
-    CU_ASSERT_EQUAL(launch_ordinal("worker-5f8-99999999999999999999"), -1);
-    CU_ASSERT_EQUAL(launch_ordinal(""), -1);
+    struct launch launch;
+    struct settings *settings = NULL;
+    uint32_t threads = 0;
+    if (parse(LAUNCH_WORKER, words, &launch, NULL) == 0 &&
+        launch_settings(&launch, &settings, NULL) == 0)
+        threads = settings->worker.threads;
+    settings_destroy(settings);
+    launch_release(&launch);
+    return threads;
+}
+
+static void test_launch_computes_on_the_cores_that_slurm_gives(void)
+{
+    clear_environment();
+    write_job("coordinator = \"tcp://job:1\"; }; worker = { threads = 2;");
+    setenv("SLURM_CPUS_PER_TASK", "5", 1);
+    CU_ASSERT_EQUAL(threads_of(NULL), 2);
+    setenv("SLURM_PROCID", "0", 1);
+    CU_ASSERT_EQUAL(threads_of(NULL), 5);
+    CU_ASSERT_EQUAL(threads_of(WORDS("--threads=3")), 3);
+    CU_ASSERT_EQUAL(threads_of(WORDS("--set=worker.threads=4")), 4);
+    CU_ASSERT_EQUAL(threads_of(WORDS("--rank=any")), 5);
+    CU_ASSERT_EQUAL(threads_of(WORDS("--rank=0")), 2); /* who starts it shares the cores out */
+    setenv("SLURM_CPUS_PER_TASK", "many", 1);
+    CU_ASSERT(refuses(LAUNCH_WORKER, NULL, ERR_INPUT, "from --set: worker.threads: found"));
+}
+
+static void test_launch_waits_for_a_coordinator_that_says_where_it_is(void)
+{
+    static const volatile sig_atomic_t no = 0;
+    clear_environment();
+    char path[96], set[] = "--set=cluster.insecure=true";
+    struct launch launch;
+    struct settings *settings = NULL;
+    struct err_msg why;
+    enum run_state state;
+    snprintf(path, sizeof(path), "%s.d", job);
+    CU_ASSERT_EQUAL_FATAL(parse(LAUNCH_SERVER, WORDS("--coordinator", path, set,
+                                                     "--set=cluster.wait_s=0.1"), &launch, &why),
+                          0);
+    CU_ASSERT_EQUAL_FATAL(launch_settings(&launch, &settings, &why), 0);
+    CU_ASSERT_STRING_EQUAL(launch.bind, ""); /* that follows from where the coordinator is */
+    CU_ASSERT_EQUAL(launch_reach(&launch, settings, &no, &state, &why), ERR_TIMEOUT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, path));
+    mkdir(path, 0700);
+    snprintf(path, sizeof(path), "%s.d/run.json", job);
+    FILE *stream = fopen(path, "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(stream);
+    fprintf(stream, "{\"coordinator\": \"tcp://head:7077\"}");
+    fclose(stream);
+    CU_ASSERT_EQUAL(launch_reach(&launch, settings, &no, &state, &why), 0);
+    CU_ASSERT_EQUAL(state, RUN_THERE);
+    CU_ASSERT_STRING_EQUAL(launch.coordinator, "tcp://head:7077");
+    CU_ASSERT_STRING_EQUAL(launch.bind, "tcp://*:0");
+    unlink(path);
+    *strrchr(path, '/') = '\0';
+    rmdir(path);
+    settings_destroy(settings);
+    launch_release(&launch);
 }
 
 static void test_launch_refuses_to_listen_on_a_network(void)
@@ -312,7 +368,8 @@ static void test_launch_leaves_no_file_behind(void)
     X(test_launch_turns_flags_into_settings) \
     X(test_launch_prefers_flags_to_environment_to_job_file) \
     X(test_launch_finds_the_rank) \
-    X(test_launch_reads_the_ordinal_of_a_host) \
+    X(test_launch_computes_on_the_cores_that_slurm_gives) \
+    X(test_launch_waits_for_a_coordinator_that_says_where_it_is) \
     X(test_launch_refuses_to_listen_on_a_network) \
     X(test_launch_listens_on_this_machine) \
     X(test_launch_chooses_where_to_listen) \

@@ -96,7 +96,7 @@ static void test_lender_takes_loans_back_in_any_order(void)
     for (int i = 0; i < 9; i++) {
         int idx = i * 5 % 9;
         buffer_unref(read[idx]);
-        lender_tend(pair.lender);
+        lender_take_back(pair.lender);
         for (int j = 0; j < 9; j++)
             CU_ASSERT_EQUAL(refs(lent[j * 5 % 9]), j <= i ? 1u : 2u);
     }

@@ -133,8 +133,8 @@ static void test_tcp_tunes_both_ends_of_a_channel(void)
     struct err_msg why = {0};
     CU_ASSERT_FATAL(transport_create(1, &transport) == 0);
     CU_ASSERT_FATAL(channel_bind(transport, "tcp://127.0.0.1:0", &bound, &why) == 0);
-    CU_ASSERT_FATAL(channel_connect(transport, channel_endpoint(bound), worker, &connected,
-                                    &why) == 0);
+    CU_ASSERT_FATAL(channel_connect(transport, channel_endpoint(bound),
+                                    (struct ends){worker, PARTY_SHARD}, &connected, &why) == 0);
     pass_on(connected, worker, bound);
     pass_on(bound, worker, connected);
     if (has_cubic())

@@ -17,6 +17,7 @@ enum { WAIT_MS = 10000 };
 
 static const struct address worker = {PARTY_WORKER, 0xfedcba9876543210};
 static const struct address nobody = {PARTY_WORKER, 1};
+static const struct ends to_shard = {{PARTY_WORKER, 0xfedcba9876543210}, PARTY_SHARD};
 
 /* A shard's end and a worker's end of one connection, and a folder for sockets. */
 struct pair {
@@ -37,7 +38,7 @@ static void pair_open(struct pair *pair, const char *scheme)
                  strcmp(scheme, "tcp") == 0 ? "tcp://127.0.0.1:0" : "inproc://shard");
     CU_ASSERT_FATAL(transport_create(1, &pair->transport) == 0);
     CU_ASSERT_FATAL(channel_bind(pair->transport, pair->endpoint, &pair->shard, &why) == 0);
-    CU_ASSERT_FATAL(channel_connect(pair->transport, channel_endpoint(pair->shard), worker,
+    CU_ASSERT_FATAL(channel_connect(pair->transport, channel_endpoint(pair->shard), to_shard,
                                     &pair->worker, &why) == 0);
 }
 
@@ -122,6 +123,7 @@ static void test_channel_hears_what_came_before_it_sent(void)
 
 static void check_both_ways(const char *scheme)
 {
+    char peer[FRAME_PEER_BYTES];
     struct pair pair;
     struct frame frame;
     pair_open(&pair, scheme);
@@ -132,6 +134,8 @@ static void check_both_ways(const char *scheme)
     CU_ASSERT(says(&frame, "push"));
     CU_ASSERT(address_equal(frame.from, worker));
     CU_ASSERT(frame.payload == NULL);
+    frame_peer(&frame, peer);
+    CU_ASSERT_STRING_EQUAL(peer, strcmp(scheme, "tcp") == 0 ? "127.0.0.1" : "");
     CU_ASSERT(say(pair.shard, frame.from, "weights") == 0);
     frame_release(&frame);
     CU_ASSERT_FATAL(receive(pair.worker, &frame));
@@ -391,7 +395,7 @@ static void test_channel_connects_before_anyone_listens(void)
     CU_ASSERT_FATAL(mkdtemp(folder) != NULL);
     snprintf(endpoint, sizeof(endpoint), "ipc://%s/late", folder);
     CU_ASSERT_FATAL(transport_create(1, &transport) == 0);
-    CU_ASSERT_FATAL(channel_connect(transport, endpoint, worker, &early, &why) == 0);
+    CU_ASSERT_FATAL(channel_connect(transport, endpoint, to_shard, &early, &why) == 0);
     CU_ASSERT(say(early, nobody, "hello") == 0);
     CU_ASSERT_FATAL(channel_bind(transport, endpoint, &late, &why) == 0);
     CU_ASSERT_FATAL(receive(late, &frame));
@@ -434,7 +438,7 @@ static void test_channel_hears_a_peer_that_came_back(void)
         frame_release(&frame);
         channel_destroy(pair.worker);
         pair.worker = NULL;
-        CU_ASSERT_FATAL(channel_connect(pair.transport, channel_endpoint(pair.shard), worker,
+        CU_ASSERT_FATAL(channel_connect(pair.transport, channel_endpoint(pair.shard), to_shard,
                                         &pair.worker, &why) == 0);
     }
     pair_close(&pair);
@@ -448,7 +452,8 @@ static void test_channel_listens_on_two_endpoints(void)
     struct err_msg why = {0};
     pair_open(&pair, "tcp");
     CU_ASSERT_FATAL(channel_also_bind(pair.shard, "inproc://near", &why) == 0);
-    CU_ASSERT_FATAL(channel_connect(pair.transport, "inproc://near", nobody, &other, &why) == 0);
+    CU_ASSERT_FATAL(channel_connect(pair.transport, "inproc://near",
+                                    (struct ends){nobody, PARTY_SHARD}, &other, &why) == 0);
     CU_ASSERT(say(other, nobody, "near") == 0);
     CU_ASSERT_FATAL(receive(pair.shard, &frame));
     CU_ASSERT(says(&frame, "near") && address_equal(frame.from, nobody));
@@ -593,12 +598,13 @@ static void test_connect_says_what_is_wrong(void)
     struct err_msg why = {0};
     struct address local = {PARTY_COMPUTE, 1};
     CU_ASSERT_FATAL(transport_create(1, &transport) == 0);
-    CU_ASSERT(channel_connect(transport, "tcp://127.0.0.1:0", worker, &channel, &why) ==
+    CU_ASSERT(channel_connect(transport, "tcp://127.0.0.1:0", to_shard, &channel, &why) ==
               ERR_INPUT);
     CU_ASSERT(mentions(why, "cannot connect to tcp://127.0.0.1:0"));
-    CU_ASSERT(channel_connect(transport, "tcp://*:7", worker, &channel, &why) == ERR_INPUT);
-    CU_ASSERT(channel_connect(transport, "nonsense", worker, &channel, &why) == ERR_INPUT);
-    CU_ASSERT(channel_connect(transport, "inproc://x", local, &channel, &why) == ERR_INPUT);
+    CU_ASSERT(channel_connect(transport, "tcp://*:7", to_shard, &channel, &why) == ERR_INPUT);
+    CU_ASSERT(channel_connect(transport, "nonsense", to_shard, &channel, &why) == ERR_INPUT);
+    CU_ASSERT(channel_connect(transport, "inproc://x", (struct ends){local, PARTY_SHARD}, &channel,
+                              &why) == ERR_INPUT);
     CU_ASSERT(channel == NULL);
     transport_destroy(transport);
 }
