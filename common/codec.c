@@ -43,8 +43,9 @@ struct codec_grid codec_grid_of(enum codec_kind codec, uint64_t seed, const stru
                                 size_t block_idx)
 {
     const struct block_spec *block = &layout->blocks[block_idx];
+    bool is_trained = layout->tensors[block->tensor_idx].update == UPDATE_OPTIMIZER;
     return (struct codec_grid){
-        .codec = codec,
+        .codec = is_trained ? codec : CODEC_F32,
         .seed = seed,
         .tensor_idx = (uint32_t)block->tensor_idx,
         .first = block->range.begin - layout->tensor_begin[block->tensor_idx]};

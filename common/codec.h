@@ -34,7 +34,7 @@ enum { CODEC_PAIR_BYTES = 8 };
 
 /* One block of one step. */
 struct codec_grid {
-    enum codec_kind codec; /* f32, sparse: nothing is rounded */
+    enum codec_kind codec; /* the block's; f32, sparse: nothing is rounded */
     uint64_t seed, step;
     uint32_t tensor_idx;
     uint64_t first; /* element of the tensor that the block begins with; int8: of whole groups */
@@ -43,7 +43,7 @@ struct codec_grid {
 /* Numbers are rounded: bf16 and int8. */
 bool codec_rounds(enum codec_kind codec);
 
-/* step is left 0. */
+/* codec: the job's; a block that no optimizer changes is sent as it is: f32.  step is left 0. */
 struct codec_grid codec_grid_of(enum codec_kind codec, uint64_t seed, const struct layout *layout,
                                 size_t block_idx);
 

@@ -20,6 +20,12 @@ uint64_t tensor_element_count(const struct tensor_spec *tensor)
     return count;
 }
 
+float tensor_rate_scale(const struct tensor_spec *tensor)
+{
+    bool is_unset = tensor->update == UPDATE_OPTIMIZER && tensor->rate_scale == 0.0f;
+    return is_unset ? 1.0f : tensor->rate_scale;
+}
+
 static int compare_names(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -53,6 +59,10 @@ static int check_tensor(const struct tensor_spec *tensor, struct err_msg *why)
     if (tensor_element_count(tensor) == 0)
         return err_set(why, ERR_INPUT, "tensor \"%s\" has an empty or too large shape",
                        tensor->name);
+    float most = tensor->update == UPDATE_AVERAGE ? 1 : RATE_SCALE_MAX;
+    if (!(tensor->rate_scale >= 0 && tensor->rate_scale <= most))
+        return err_set(why, ERR_INPUT, "tensor \"%s\" has a rate_scale of %g; expected 0 to %g",
+                       tensor->name, (double)tensor->rate_scale, (double)most);
     return 0;
 }
 
@@ -79,17 +89,31 @@ static int check(const struct tensor_spec *tensors, size_t count, uint32_t block
     return check_names_differ(tensors, count, why);
 }
 
+int layout_describe(struct tensor_spec *tensors, size_t tensor_count, uint32_t block_bytes,
+                    struct layout *layout_out, struct err_msg *why)
+{
+    int err = check(tensors, tensor_count, block_bytes, why);
+    if (err != 0)
+        return err;
+    uint64_t block_elements = block_bytes / sizeof(float);
+    *layout_out = (struct layout){
+        .tensor_count = tensor_count, .tensors = tensors, .block_bytes = block_bytes};
+    for (size_t i = 0; i < tensor_count; i++) {
+        uint64_t count = tensor_element_count(&tensors[i]);
+        layout_out->block_count += (size_t)((count + block_elements - 1) / block_elements);
+        layout_out->weight_count += count;
+    }
+    return 0;
+}
+
 static void place_tensors(struct layout *layout)
 {
-    uint64_t at = 0, block_elements = layout->block_bytes / sizeof(float);
+    uint64_t at = 0;
     for (size_t i = 0; i < layout->tensor_count; i++) {
-        uint64_t count = tensor_element_count(&layout->tensors[i]);
         layout->tensor_begin[i] = at;
-        layout->block_count += (size_t)((count + block_elements - 1) / block_elements);
-        at += count;
+        at += tensor_element_count(&layout->tensors[i]);
     }
     layout->tensor_begin[layout->tensor_count] = at;
-    layout->weight_count = at;
 }
 
 static void cut_blocks(struct layout *layout)
@@ -108,14 +132,15 @@ static void cut_blocks(struct layout *layout)
 int layout_create(const struct tensor_spec *tensors, size_t tensor_count, uint32_t block_bytes,
                   struct layout **layout_out, struct err_msg *why)
 {
-    int err = check(tensors, tensor_count, block_bytes, why);
+    struct layout described;
+    int err = layout_describe((struct tensor_spec *)tensors, tensor_count, block_bytes, &described,
+                              why);
     if (err != 0)
         return err;
-    struct layout *layout = calloc(1, sizeof(*layout));
+    struct layout *layout = malloc(sizeof(*layout));
     if (layout == NULL)
         goto fail;
-    layout->tensor_count = tensor_count;
-    layout->block_bytes = block_bytes;
+    *layout = described;
     layout->tensors = calloc(tensor_count, sizeof(*layout->tensors));
     layout->tensor_begin = calloc(tensor_count + 1, sizeof(*layout->tensor_begin));
     if (layout->tensors == NULL || layout->tensor_begin == NULL)
@@ -172,19 +197,36 @@ void layout_init_block(const struct layout *layout, size_t block_idx, uint64_t s
     float scale = tensor->init_scale;
     switch (tensor->init) {
     case INIT_HE:
+    case INIT_NORMAL:
         draw_fill_normal(&key, first, out, count);
         for (size_t i = 0; i < count; i++)
             out[i] *= scale;
         return;
     case INIT_XAVIER:
+    case INIT_UNIFORM:
         draw_fill_uniform(&key, first, out, count);
         for (size_t i = 0; i < count; i++)
             out[i] = (2.0f * out[i] - 1.0f) * scale;
+        return;
+    case INIT_ONE:
+        for (size_t i = 0; i < count; i++)
+            out[i] = 1;
         return;
     case INIT_ZERO:
         memset(out, 0, count * sizeof(*out));
         return;
     }
+}
+
+/* Nothing for a tensor that is changed as all were before there was a choice. */
+static void digest_update(struct digest *digest, const struct tensor_spec *tensor)
+{
+    char text[64];
+    if (tensor->update == UPDATE_OPTIMIZER && tensor_rate_scale(tensor) == 1.0f)
+        return;
+    int length = snprintf(text, sizeof(text), "update %d %a\n", (int)tensor->update,
+                          (double)tensor_rate_scale(tensor));
+    digest_add(digest, text, (size_t)length);
 }
 
 int layout_digest(const struct layout *layout, char hex_out[65])
@@ -199,6 +241,7 @@ int layout_digest(const struct layout *layout, char hex_out[65])
                               t->shape[0], t->shape[1], t->shape[2], t->shape[3], (int)t->init,
                               (double)t->init_scale, (int)t->has_decay);
         digest_add(digest, text, (size_t)length);
+        digest_update(digest, t);
     }
     digest_add(digest, &layout->block_bytes, sizeof(layout->block_bytes));
     digest_hex(digest, hex_out);

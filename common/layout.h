@@ -21,6 +21,8 @@ enum { TENSOR_DIMS_MAX = 4, TENSOR_NAME_BYTES = 64 };
 
 enum { LAYOUT_TENSORS_MAX = 65536, LAYOUT_BLOCKS_MAX = 1 << 24 };
 
+enum { RATE_SCALE_MAX = 1000 };
+
 /* Half-open range of indices. */
 struct range {
     uint64_t begin, end;
@@ -29,7 +31,18 @@ struct range {
 enum init_kind {
     INIT_ZERO,
     INIT_HE,     /* normal, deviation sqrt(2 / fan_in): He et al. 2015, section 2.2 */
-    INIT_XAVIER  /* uniform in +-sqrt(6 / (fan_in + fan_out)): Glorot & Bengio 2010, eq. 16 */
+    INIT_XAVIER, /* uniform in +-sqrt(6 / (fan_in + fan_out)): Glorot & Bengio 2010, eq. 16 */
+    INIT_ONE,
+    INIT_NORMAL, /* deviation init_scale */
+    INIT_UNIFORM /* in +-init_scale */
+};
+
+/* What a step does to a tensor. */
+enum tensor_update {
+    UPDATE_OPTIMIZER = 0, /* what the job's optimizer says */
+    UPDATE_AVERAGE,       /* w += rate_scale * (mean - w), mean = what lanes pushed, by samples:
+                           * the running statistics of Ioffe & Szegedy 2015, algorithm 2 */
+    UPDATE_FROZEN         /* nothing: it keeps what it begins with, and no step sends it */
 };
 
 struct tensor_spec {
@@ -37,8 +50,12 @@ struct tensor_spec {
     uint32_t dims;                     /* 1..TENSOR_DIMS_MAX */
     uint32_t shape[TENSOR_DIMS_MAX];   /* row major, each >= 1 */
     enum init_kind init;
-    float init_scale;                  /* deviation (INIT_HE) or bound (INIT_XAVIER) */
+    float init_scale;                  /* deviation (INIT_HE, _NORMAL), bound (_XAVIER, _UNIFORM) */
     bool has_decay;                    /* weight decay and L1 apply (weights yes, biases no) */
+    enum tensor_update update;
+    float rate_scale; /* UPDATE_OPTIMIZER: times the learning rate, up to RATE_SCALE_MAX; 0, as in
+                       * a zeroed spec, counts as 1.  UPDATE_AVERAGE: the share of what is new in
+                       * one step, 0 to 1 */
 };
 
 struct block_spec {
@@ -56,14 +73,23 @@ struct layout {
     struct block_spec *blocks;
 };
 
+/* What there is to know of a layout before it is cut: all but tensor_begin and blocks, which are
+ * NULL.  It borrows the specs and takes no memory but for the call.  Errors as layout_create. */
+MUST_USE int layout_describe(struct tensor_spec *tensors, size_t tensor_count,
+                             uint32_t block_bytes, struct layout *layout_out,
+                             struct err_msg *why);
+
 /* Copies the specs.  ERR_INPUT with a sentence for an empty or duplicate name, a zero or too large
- * shape, or block_bytes that is not a multiple of 4 or below 4. */
+ * shape, a rate_scale out of its range, or block_bytes that is not a multiple of 4 or below 4. */
 MUST_USE int layout_create(const struct tensor_spec *tensors, size_t tensor_count,
                            uint32_t block_bytes, struct layout **layout_out, struct err_msg *why);
 void layout_destroy(struct layout *layout);
 
 /* Elements of a tensor (product of its shape); 0 when it does not fit 47 bits. */
 uint64_t tensor_element_count(const struct tensor_spec *tensor);
+
+/* The factor of the learning rate, or the share: rate_scale, or 1 where a spec left it zeroed. */
+float tensor_rate_scale(const struct tensor_spec *tensor);
 
 /* The blocks of one tensor, as a half-open range of block numbers. */
 struct range layout_tensor_blocks(const struct layout *layout, size_t tensor_idx);
@@ -72,7 +98,7 @@ struct range layout_tensor_blocks(const struct layout *layout, size_t tensor_idx
  * out: [range.end - range.begin]. */
 void layout_init_block(const struct layout *layout, size_t block_idx, uint64_t seed, float *out);
 
-/* sha256 over names, shapes, initialisation and block size, as 64 hex digits and a NUL. */
+/* sha256 over names, shapes, initialisation, updates and block size, as 64 hex digits and a NUL. */
 MUST_USE int layout_digest(const struct layout *layout, char hex_out[65]);
 
 #endif

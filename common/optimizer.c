@@ -62,6 +62,14 @@ static void set_adam(const struct settings *settings, const struct update *u,
     step->keep = (float)(1.0 - (double)u->rate * decay);
 }
 
+void optimizer_average(const struct update *update, float keep, float scale)
+{
+    const float *w = update->weights, *a = update->grad, *b = update->grad2;
+    float *out = update->weights_out;
+    for (size_t i = 0; i < update->count; i++)
+        out[i] = keep * w[i] + scale * (b == NULL ? a[i] : a[i] + b[i]);
+}
+
 void optimizer_apply(const struct settings *settings, const struct update *update)
 {
     const struct simd_kernels *kernels = simd_kernels_best();

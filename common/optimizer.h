@@ -52,6 +52,10 @@ const char *optimizer_state_name(enum optimizer_kind kind, size_t idx);
 /* "sgd", "adam", ... as in the job file.  Static. */
 const char *optimizer_kind_text(enum optimizer_kind kind);
 
+/* out = keep * weights + scale * (grad + grad2): what becomes of a running mean.  Of update only
+ * weights, grad, grad2, weights_out and count are looked at. */
+void optimizer_average(const struct update *update, float keep, float scale);
+
 /* Takes one step. */
 void optimizer_apply(const struct settings *settings, const struct update *update);
 

@@ -1,5 +1,7 @@
 #include "common/rounds.h"
 
+static const char average_name[] = "average";
+
 static bool is_local(const struct settings *settings)
 {
     return settings->exchange.consistency == CONSISTENCY_LOCAL;
@@ -39,6 +41,18 @@ bool rounds_is_due(const struct settings *settings, uint64_t every, uint64_t rou
     return round > 0 && rounds_last_due(settings, every, round) == round;
 }
 
+uint64_t rounds_next_due(const struct settings *settings, uint64_t every, uint64_t round)
+{
+    uint64_t round_steps = rounds_steps(settings), steps = round * round_steps;
+    return divide_up(steps - steps % every + every, round_steps);
+}
+
+uint64_t rounds_eval_every(const struct settings *settings, const struct batching *batching)
+{
+    return settings->job.eval_every > 0 ? settings->job.eval_every
+                                        : batching_epoch_steps(batching);
+}
+
 float rounds_sum_scale(const struct settings *settings, const struct batching *batching,
                        uint64_t round)
 {
@@ -46,6 +60,51 @@ float rounds_sum_scale(const struct settings *settings, const struct batching *b
         return 1.0f;
     return 1.0f / (float)(is_local(settings) ? batching->lane_count
                                              : batching_step_samples(batching, round));
+}
+
+struct rounds_average rounds_average_of(const struct settings *settings,
+                                        const struct batching *batching, uint64_t round,
+                                        float rate_scale, double share)
+{
+    if (is_local(settings))
+        return (struct rounds_average){1.0f, -1.0f / (float)batching->lane_count};
+    return (struct rounds_average){
+        (float)(1.0 - (double)rate_scale * share),
+        (float)((double)rate_scale / (double)batching_step_samples(batching, round))};
+}
+
+static enum optimizer_kind server_kind(const struct settings *settings)
+{
+    return rounds_server_settings(settings).optimizer.kind;
+}
+
+bool rounds_has_average(const struct settings *settings)
+{
+    return settings->optimizer.average > 0;
+}
+
+size_t rounds_state_count(const struct settings *settings)
+{
+    return optimizer_state_count(server_kind(settings)) + rounds_has_average(settings);
+}
+
+const char *rounds_state_name(const struct settings *settings, size_t idx)
+{
+    enum optimizer_kind kind = server_kind(settings);
+    return idx < optimizer_state_count(kind) ? optimizer_state_name(kind, idx) : average_name;
+}
+
+double rounds_average_share(const struct settings *settings, uint64_t round)
+{
+    double few = 9.0 / (11.0 + (double)round), many = 1.0 - settings->optimizer.average;
+    return few > many ? few : many;
+}
+
+float rounds_server_rate_scale(const struct settings *settings, const struct tensor_spec *tensor)
+{
+    bool is_optimized = tensor->update == UPDATE_OPTIMIZER;
+    bool is_done = is_optimized && (is_local(settings) || is_sparse(settings));
+    return is_done ? 1.0f : tensor_rate_scale(tensor);
 }
 
 struct settings rounds_server_settings(const struct settings *settings)

@@ -47,6 +47,8 @@ struct settings {
         uint32_t batch;
         uint64_t epochs, steps; /* exactly one is above 0 */
         uint64_t eval_every;    /* steps; 0: at the end of each epoch */
+        uint32_t patience;      /* evaluations; 0: the job makes all its steps */
+        double min_delta;
         enum nonfinite_kind on_nonfinite;
     } job;
     struct {
@@ -73,6 +75,7 @@ struct settings {
         enum schedule_kind schedule;
         uint64_t warmup_steps, decay_every;
         double decay_factor, min_rate;
+        double average; /* 0: none is kept */
     } optimizer;
     struct {
         enum consistency_kind consistency;

@@ -10,7 +10,7 @@
  *           in the form that key.codec says (common/codec.h);
  *           MSG_BLOCK_STATE: weights, then each part of the optimizer's state, each as the block;
  *           MSG_REPLICA: the same and, unless bsp, the lanes' clocks, [lane_count] u64;
- *           MSG_STATUS: JSON text.
+ *           MSG_STATUS: JSON text; MSG_ECHO: at most WIRE_ECHO_BYTES_MAX that mean nothing.
  * Owner:    a received message borrows from its arena and payload.  Thread: one.
  * Surprise: kinds from MSG_TRAIN_LANE on stay inside a process and cannot be packed.
  */
@@ -58,6 +58,9 @@ enum message_kind {
     MSG_DRAIN,           /* client -> coordinator: move everything off a member and let it go */
     MSG_DRAINING,        /* coordinator -> client: outcome of that */
     MSG_PULL_OLD,        /* worker -> shard: a block at version step, present or the one before */
+    MSG_ECHO,            /* client -> coordinator, shard, which sends it back (ps/echo.h) */
+    MSG_PASS,            /* worker -> shard: node of a step of a frozen block: nothing to add */
+    MSG_SAME,            /* shard -> worker: a frozen block at version step, as the worker has it */
     MSG_TRAIN_LANE = 64, /* worker -> its compute: task */
     MSG_EVAL_LANE,       /* worker -> its compute: task */
     MSG_LEAF,            /* compute -> worker: gradient of one block of one lane */
@@ -74,10 +77,12 @@ struct lane_result {
     uint64_t step;
     uint32_t lane;
     double loss_sum;        /* over the lane's samples */
-    uint64_t correct_count; /* classification only */
+    uint64_t answer_count;  /* classes asked for, one a sample or position; 0: regression */
+    uint64_t correct_count; /* of those */
     uint64_t sample_count;
     uint64_t compute_us; /* without wait_us */
-    uint64_t wait_us;    /* for blocks of weights; known inside the worker only */
+    uint64_t wait_us;    /* for blocks of weights; known inside the worker only, as the next */
+    uint64_t data_us;    /* for samples, part of compute_us */
     bool is_void; /* its gradient is no number, and the job leaves such steps out */
 };
 
@@ -111,6 +116,7 @@ struct beat {
     /* worker: the first shards of its view, by index, that payloads are lent to */
     uint32_t shared_shards[BEAT_SHARED], shared_count;
     uint64_t exchange_us, exposed_us; /* worker: of exchanges, and of that not behind compute */
+    uint64_t compute_us, data_us; /* worker: on lanes, and of that waiting for their samples */
 };
 
 struct lane_task {
@@ -164,6 +170,9 @@ MUST_USE int message_pack(const struct message *msg, struct arena *arena, const 
  * arena's limit; *out then stays as it was. */
 MUST_USE int message_unpack(const void *bytes, size_t size, struct buffer *payload,
                             struct arena *arena, struct message *out, struct err_msg *why);
+
+/* "libprotobuf-c 1.4.1", as it is loaded.  text: [size_bytes], cut to fit. */
+void message_library(char *text, size_t size_bytes);
 
 /* "push", "weights", ...; static. */
 const char *message_kind_text(enum message_kind kind);

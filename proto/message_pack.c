@@ -1,16 +1,18 @@
 #include "proto/message.h"
 
+#include <stdio.h>
 #include "proto/wire_check.h"
 #include "talweg.pb-c.h"
 
 _Static_assert((int)MSG_BLOCK_KEPT == (int)TALWEG__KIND__BLOCK_KEPT, "kinds are numbered alike");
 _Static_assert((int)MSG_UPDATED == (int)TALWEG__KIND__UPDATED, "kinds are numbered alike");
 _Static_assert((int)MSG_DRAINING == (int)TALWEG__KIND__DRAINING, "kinds are numbered alike");
+_Static_assert((int)MSG_SAME == (int)TALWEG__KIND__SAME, "kinds are numbered alike");
 _Static_assert((int)BODY_HELLO == (int)TALWEG__HEADER__BODY_HELLO, "bodies are numbered alike");
 _Static_assert((int)BODY_KEY == (int)TALWEG__HEADER__BODY_KEY, "bodies are numbered alike");
 _Static_assert((int)BODY_DRAIN == (int)TALWEG__HEADER__BODY_DRAIN, "bodies are numbered alike");
-_Static_assert((int)INIT_HE == (int)TALWEG__INIT__HE, "initialisations are numbered alike");
-_Static_assert((int)INIT_XAVIER == (int)TALWEG__INIT__XAVIER, "initialisations are numbered alike");
+_Static_assert((int)INIT_UNIFORM == (int)TALWEG__INIT__UNIFORM, "beginnings are numbered alike");
+_Static_assert((int)UPDATE_FROZEN == (int)TALWEG__UPDATE__FROZEN, "updates are numbered alike");
 
 /* The generated form of one body; what it points to lies in the message or in the arena. */
 union body {
@@ -57,6 +59,8 @@ static int write_layout(const struct layout *layout, struct arena *arena, Talweg
         rows[i].init = (Talweg__Init)tensor->init;
         rows[i].init_scale = tensor->init_scale;
         rows[i].has_decay = tensor->has_decay;
+        rows[i].update = (Talweg__Update)tensor->update;
+        rows[i].rate_scale = tensor->rate_scale;
     }
     talweg__layout__init(wire);
     wire->block_bytes = layout->block_bytes;
@@ -82,6 +86,7 @@ static int write_hello(const struct hello *hello, struct arena *arena, Talweg__H
     wire->thread_count = hello->thread_count;
     wire->train_count = hello->train_count;
     wire->test_count = hello->test_count;
+    wire->planned_bytes = hello->planned_bytes;
     return write_layout(hello->layout, arena, &wire->layout);
 }
 
@@ -114,6 +119,22 @@ static int write_members(const struct view *view, struct arena *arena, Talweg__V
     return 0;
 }
 
+/* Nothing goes for a job without patience. */
+static int write_early_stop(const struct early_stop *stop, struct arena *arena, Talweg__View *wire)
+{
+    if (stop->hold_step == 0)
+        return 0;
+    wire->early_stop = arena_take(arena, sizeof(*wire->early_stop));
+    if (wire->early_stop == NULL)
+        return ERR_NOMEM;
+    talweg__early_stop__init(wire->early_stop);
+    wire->early_stop->hold_step = stop->hold_step;
+    wire->early_stop->best_step = stop->best_step;
+    wire->early_stop->best_loss = stop->best_loss;
+    wire->early_stop->worse_count = stop->worse_count;
+    return 0;
+}
+
 static int write_view(const struct view *view, struct arena *arena, Talweg__View *wire)
 {
     talweg__view__init(wire);
@@ -135,6 +156,8 @@ static int write_view(const struct view *view, struct arena *arena, Talweg__View
     wire->n_lane_worker = view->lane_count;
     wire->lane_worker = (uint32_t *)view->lane_worker;
     int err = write_members(view, arena, wire);
+    if (err == 0)
+        err = write_early_stop(&view->early_stop, arena, wire);
     return err != 0 ? err : write_layout(view->layout, arena, &wire->layout);
 }
 
@@ -162,6 +185,8 @@ static void write_beat(const struct beat *beat, Talweg__Beat *wire)
     wire->shared_shard = (uint32_t *)beat->shared_shards;
     wire->exchange_us = beat->exchange_us;
     wire->exposed_us = beat->exposed_us;
+    wire->compute_us = beat->compute_us;
+    wire->data_us = beat->data_us;
 }
 
 static void write_lane(const struct lane_result *lane, Talweg__LaneResult *wire)
@@ -170,6 +195,7 @@ static void write_lane(const struct lane_result *lane, Talweg__LaneResult *wire)
     wire->step = lane->step;
     wire->lane = lane->lane;
     wire->loss_sum = lane->loss_sum;
+    wire->answer_count = lane->answer_count;
     wire->correct_count = lane->correct_count;
     wire->sample_count = lane->sample_count;
     wire->compute_us = lane->compute_us;
@@ -296,4 +322,9 @@ int message_pack(const struct message *msg, struct arena *arena, const void **by
     *bytes_out = bytes;
     *size_out = size;
     return 0;
+}
+
+void message_library(char *text, size_t size_bytes)
+{
+    snprintf(text, size_bytes, "libprotobuf-c %s", protobuf_c_version());
 }

@@ -47,58 +47,53 @@ static int read_tensor(const Talweg__Tensor *wire, struct tensor_spec *out, stru
     if (wire->n_shape < 1 || wire->n_shape > TENSOR_DIMS_MAX)
         return err_set(why, ERR_PROTO, "tensor \"%s\" has %zu dimensions", out->name,
                        wire->n_shape);
-    if ((int)wire->init < INIT_ZERO || (int)wire->init > INIT_XAVIER)
+    if ((int)wire->init < INIT_ZERO || (int)wire->init > INIT_UNIFORM)
         return err_set(why, ERR_PROTO, "tensor \"%s\" has initialisation %d", out->name,
                        (int)wire->init);
     if (!isfinite(wire->init_scale) || wire->init_scale < 0)
         return err_set(why, ERR_PROTO, "tensor \"%s\" has initial scale %g", out->name,
                        (double)wire->init_scale);
+    if ((int)wire->update < UPDATE_OPTIMIZER || (int)wire->update > UPDATE_FROZEN)
+        return err_set(why, ERR_PROTO, "tensor \"%s\" has update %d", out->name,
+                       (int)wire->update);
     out->dims = (uint32_t)wire->n_shape;
     memcpy(out->shape, wire->shape, wire->n_shape * sizeof(out->shape[0]));
     out->init = (enum init_kind)wire->init;
     out->init_scale = wire->init_scale;
     out->has_decay = wire->has_decay;
+    out->update = (enum tensor_update)wire->update;
+    out->rate_scale = wire->rate_scale; /* its range is the layout's to check */
     return 0;
 }
 
-/* Before anything is taken for them: how many blocks these tensors make. */
-static int count_blocks(const struct tensor_spec *tensors, size_t count, uint32_t block_bytes,
-                        uint64_t *count_out, struct err_msg *why)
-{
-    uint64_t blocks = 0, block_elements = block_bytes / sizeof(float);
-    if (block_elements == 0)
-        return err_set(why, ERR_PROTO, "a block of %u bytes", block_bytes);
-    for (size_t i = 0; i < count && blocks <= WIRE_BLOCKS_MAX; i++)
-        blocks += (tensor_element_count(&tensors[i]) + block_elements - 1) / block_elements;
-    if (blocks > WIRE_BLOCKS_MAX)
-        return err_set(why, ERR_PROTO, "a layout of more than %d blocks", WIRE_BLOCKS_MAX);
-    *count_out = blocks;
-    return 0;
-}
-
-/* layout_create checks a peer's layout as it does a model's; what it made is then copied into the
- * arena, whose limit has been asked first, since a few bytes can describe very many blocks. */
-static int make_layout(const struct tensor_spec *tensors, size_t tensor_count,
-                       uint32_t block_bytes, struct layout *out, struct err_msg *why)
+/* A few bytes can describe very many blocks: they are cut only where the message has a place for
+ * each of them.  What layout_create makes is then copied into the arena. */
+static int cut_layout(struct arena *arena, size_t placed_count, struct layout *layout,
+                      struct err_msg *why)
 {
     struct layout *made = NULL;
-    int err = layout_create(tensors, tensor_count, block_bytes, &made, why);
+    size_t tensor_count = layout->tensor_count, block_count = layout->block_count;
+    if (block_count != placed_count)
+        return err_set(why, ERR_PROTO, "%zu blocks are placed; the layout has %zu", placed_count,
+                       block_count);
+    layout->tensor_begin = arena_take(arena, (tensor_count + 1) * sizeof(*layout->tensor_begin));
+    layout->blocks = arena_take(arena, block_count * sizeof(*layout->blocks));
+    if (layout->tensor_begin == NULL || layout->blocks == NULL)
+        return ERR_NOMEM;
+    int err = layout_create(layout->tensors, tensor_count, layout->block_bytes, &made, why);
     if (err != 0)
-        return err == ERR_INPUT ? ERR_PROTO : err;
-    struct layout copy = *made;
-    copy.tensors = out->tensors;
-    copy.tensor_begin = out->tensor_begin;
-    copy.blocks = out->blocks;
-    memcpy(copy.tensors, made->tensors, tensor_count * sizeof(*copy.tensors));
-    memcpy(copy.tensor_begin, made->tensor_begin, (tensor_count + 1) * sizeof(*copy.tensor_begin));
-    memcpy(copy.blocks, made->blocks, made->block_count * sizeof(*copy.blocks));
-    *out = copy;
+        return err;
+    memcpy(layout->tensor_begin, made->tensor_begin,
+           (tensor_count + 1) * sizeof(*layout->tensor_begin));
+    memcpy(layout->blocks, made->blocks, block_count * sizeof(*layout->blocks));
     layout_destroy(made);
     return 0;
 }
 
-static int read_layout(const Talweg__Layout *wire, struct arena *arena, const struct layout **out,
-                       struct err_msg *why)
+/* Checked as a model's is.  placed_count: how many blocks the message places; 0: it places none,
+ * and they are not cut. */
+static int read_layout(const Talweg__Layout *wire, struct arena *arena, size_t placed_count,
+                       const struct layout **out, struct err_msg *why)
 {
     *out = NULL;
     if (wire == NULL)
@@ -106,26 +101,18 @@ static int read_layout(const Talweg__Layout *wire, struct arena *arena, const st
     if (wire->n_tensors > LAYOUT_TENSORS_MAX)
         return err_set(why, ERR_PROTO, "a layout of %zu tensors", wire->n_tensors);
     struct tensor_spec *tensors = arena_take(arena, wire->n_tensors * sizeof(*tensors));
-    if (tensors == NULL)
+    struct layout *layout = arena_take(arena, sizeof(*layout));
+    if (tensors == NULL || layout == NULL)
         return ERR_NOMEM;
     int err = 0;
     for (size_t i = 0; i < wire->n_tensors && err == 0; i++)
         err = read_tensor(wire->tensors[i], &tensors[i], why);
-    uint64_t block_count = 0;
     if (err == 0)
-        err = count_blocks(tensors, wire->n_tensors, wire->block_bytes, &block_count, why);
-    if (err != 0)
-        return err;
-    struct layout *layout = arena_take(arena, sizeof(*layout));
-    if (layout == NULL)
-        return ERR_NOMEM;
-    layout->tensors = arena_take(arena, wire->n_tensors * sizeof(*layout->tensors));
-    layout->tensor_begin = arena_take(arena, (wire->n_tensors + 1) * sizeof(uint64_t));
-    layout->blocks = arena_take(arena, block_count * sizeof(*layout->blocks));
-    if (layout->tensors == NULL || layout->tensor_begin == NULL || layout->blocks == NULL)
-        return ERR_NOMEM;
+        err = layout_describe(tensors, wire->n_tensors, wire->block_bytes, layout, why);
+    if (err == 0 && placed_count > 0)
+        err = cut_layout(arena, placed_count, layout, why);
     *out = layout;
-    return make_layout(tensors, wire->n_tensors, wire->block_bytes, layout, why);
+    return err == ERR_INPUT ? ERR_PROTO : err;
 }
 
 static int read_hello(const Talweg__Hello *wire, struct arena *arena, struct hello *out,
@@ -138,6 +125,7 @@ static int read_hello(const Talweg__Hello *wire, struct arena *arena, struct hel
     out->thread_count = wire->thread_count;
     out->train_count = wire->train_count;
     out->test_count = wire->test_count;
+    out->planned_bytes = wire->planned_bytes;
     int err = read_text("host", wire->host, out->host, sizeof(out->host), why);
     if (err == 0)
         err = read_text("endpoint", wire->endpoint, out->endpoint, sizeof(out->endpoint), why);
@@ -150,7 +138,7 @@ static int read_hello(const Talweg__Hello *wire, struct arena *arena, struct hel
     if (err == 0)
         err = read_text("fingerprint", wire->fingerprint, out->fingerprint,
                         sizeof(out->fingerprint), why);
-    return err != 0 ? err : read_layout(wire->layout, arena, &out->layout, why);
+    return err != 0 ? err : read_layout(wire->layout, arena, 0, &out->layout, why);
 }
 
 static int read_members(const Talweg__View *wire, struct arena *arena, struct view *out,
@@ -203,6 +191,16 @@ static int read_holders(const Talweg__View *wire, struct view *out, struct err_m
     return 0;
 }
 
+static void read_early_stop(const Talweg__EarlyStop *wire, struct early_stop *out)
+{
+    if (wire == NULL)
+        return;
+    out->hold_step = wire->hold_step;
+    out->best_step = wire->best_step;
+    out->best_loss = wire->best_loss;
+    out->worse_count = wire->worse_count;
+}
+
 static int read_view(const Talweg__View *wire, struct arena *arena, struct view *out,
                      struct err_msg *why)
 {
@@ -216,13 +214,14 @@ static int read_view(const Talweg__View *wire, struct arena *arena, struct view 
     out->store_incarnation = wire->store_incarnation;
     out->lane_count = wire->n_lane_worker;
     out->lane_worker = wire->lane_worker;
+    read_early_stop(wire->early_stop, &out->early_stop);
     int err = read_text("store_endpoint", wire->store_endpoint, out->store_endpoint,
                         sizeof(out->store_endpoint), why);
     if (err == 0)
         err = read_holders(wire, out, why);
     if (err == 0)
         err = read_members(wire, arena, out, why);
-    return err != 0 ? err : read_layout(wire->layout, arena, &out->layout, why);
+    return err != 0 ? err : read_layout(wire->layout, arena, out->block_count, &out->layout, why);
 }
 
 static int read_beat(const Talweg__Beat *wire, struct beat *out, struct err_msg *why)
@@ -255,6 +254,8 @@ static int read_beat(const Talweg__Beat *wire, struct beat *out, struct err_msg 
     out->cpu_us = wire->cpu_us;
     out->exchange_us = wire->exchange_us;
     out->exposed_us = wire->exposed_us;
+    out->compute_us = wire->compute_us;
+    out->data_us = wire->data_us;
     return 0;
 }
 
@@ -263,6 +264,7 @@ static void read_lane(const Talweg__LaneResult *wire, struct lane_result *out)
     out->step = wire->step;
     out->lane = wire->lane;
     out->loss_sum = wire->loss_sum;
+    out->answer_count = wire->answer_count;
     out->correct_count = wire->correct_count;
     out->sample_count = wire->sample_count;
     out->compute_us = wire->compute_us;

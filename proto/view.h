@@ -8,10 +8,12 @@
  *           lane_worker: [lane_count] index into workers, or NOBODY.
  * Owner:    the coordinator of the one it made; a receiver borrows it with the message.
  * Memory:   arrays are borrowed; view_copy makes a lasting one.  Thread: one.
- * Surprise: layout is NULL in a view for a worker, who made it, and for a shard that has had it.
+ * Surprise: layout is NULL in a view for a worker, who made it, and for a shard that has had it;
+ *           that of a hello from a wire is described, not cut (layout_describe).
  */
 #include <stdint.h>
 #include "common/address.h"
+#include "common/early_stop.h"
 #include "common/layout.h"
 
 enum {
@@ -51,6 +53,7 @@ struct hello {
     char kernels[KERNELS_BYTES];   /* a worker's BLAS core */
     char fingerprint[HEX_BYTES];   /* of the job's settings that decide the weights */
     uint32_t thread_count;
+    uint64_t planned_bytes; /* of memory that a worker's steps take */
     uint64_t train_count, test_count; /* samples; a worker's */
     const struct layout *layout;      /* a worker's; NULL for a shard */
 };
@@ -74,7 +77,8 @@ struct view {
     uint64_t start_step; /* version of every block when this era began */
     uint64_t step_count; /* steps of the whole job */
     uint64_t train_count, test_count; /* samples */
-    bool is_restored;    /* that version comes from the store, not from initialisation */
+    bool is_restored;    /* that version comes from the store, not from initialisation; at step 0,
+                          * from the file of model.init_from */
     uint64_t store_incarnation;
     char store_endpoint[ENDPOINT_BYTES];
     size_t shard_count, worker_count, block_count, lane_count;
@@ -85,6 +89,7 @@ struct view {
     const uint32_t *block_learner; /* is being filled; NULL: no block has one */
     const uint32_t *lane_worker;
     const struct layout *layout;
+    struct early_stop early_stop; /* no step is made from version hold_step, or a later one */
 };
 
 #endif

@@ -1,5 +1,6 @@
 #include "proto/wire_check.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <string.h>
 #include "common/lane.h"
@@ -38,6 +39,9 @@ static const struct wire_kind kinds[] = {
     {MSG_DRAIN, "drain", BODY_DRAIN, PAYLOAD_NONE},
     {MSG_DRAINING, "draining", BODY_OUTCOME, PAYLOAD_NONE},
     {MSG_PULL_OLD, "pull_old", BODY_KEY, PAYLOAD_NONE},
+    {MSG_ECHO, "echo", BODY_NONE, PAYLOAD_ECHO},
+    {MSG_PASS, "pass", BODY_KEY, PAYLOAD_NONE},
+    {MSG_SAME, "same", BODY_KEY, PAYLOAD_NONE},
 };
 
 const struct wire_kind *wire_kind_of(enum message_kind kind)
@@ -113,6 +117,7 @@ static int check_hello(const struct hello *hello, struct err_msg *why)
         {"thread_count", hello->thread_count, 65536},
         {"train_count", hello->train_count, WIRE_COUNT_MAX},
         {"test_count", hello->test_count, WIRE_COUNT_MAX},
+        {"planned_bytes", hello->planned_bytes, WIRE_COUNT_MAX},
     };
     int err = check_bounds(bounds, ARRAY_LEN(bounds), why);
     if (err == 0)
@@ -201,6 +206,9 @@ static int check_counts(const struct view *view, struct err_msg *why)
         {"lane_count - 1", (uint64_t)view->lane_count - 1, LANES_MAX - 1},
         {"step_count", view->step_count, WIRE_COUNT_MAX},
         {"start_step", view->start_step, view->step_count},
+        {"hold_step", view->early_stop.hold_step, view->step_count},
+        {"best_step", view->early_stop.best_step, view->early_stop.hold_step},
+        {"worse_count", view->early_stop.worse_count, WIRE_COUNT_MAX},
         {"train_count", view->train_count, WIRE_COUNT_MAX},
         {"test_count", view->test_count, WIRE_COUNT_MAX},
     };
@@ -211,6 +219,8 @@ static int check_counts(const struct view *view, struct err_msg *why)
         err = err_set(why, ERR_PROTO, "a view has no era");
     if (err == 0 && (view->lane_count & (view->lane_count - 1)) != 0)
         err = err_set(why, ERR_PROTO, "%zu lanes; expected a power of two", view->lane_count);
+    if (err == 0 && !isfinite(view->early_stop.best_loss))
+        err = err_set(why, ERR_PROTO, "the best loss is no number");
     if (err == 0 && view->layout != NULL && view->layout->block_count != view->block_count)
         err = err_set(why, ERR_PROTO, "%zu blocks are placed; the layout has %zu",
                       view->block_count, view->layout->block_count);
@@ -253,6 +263,8 @@ static int check_beat(const struct beat *beat, struct err_msg *why)
         {"shared_count", beat->shared_count, BEAT_SHARED},
         {"exchange_us", beat->exchange_us, WIRE_COUNT_MAX},
         {"exposed_us", beat->exposed_us, beat->exchange_us},
+        {"compute_us of a beat", beat->compute_us, WIRE_COUNT_MAX},
+        {"data_us", beat->data_us, beat->compute_us},
     };
     int err = check_bounds(bounds, ARRAY_LEN(bounds), why);
     for (size_t i = 0; i < BEAT_STALENESS && err == 0; i++)
@@ -275,7 +287,8 @@ static int check_lane(const struct lane_result *lane, struct err_msg *why)
         {"step", lane->step, WIRE_COUNT_MAX},
         {"lane", lane->lane, LANES_MAX - 1},
         {"sample_count", lane->sample_count, WIRE_COUNT_MAX},
-        {"correct_count", lane->correct_count, lane->sample_count},
+        {"answer_count", lane->answer_count, WIRE_COUNT_MAX},
+        {"correct_count", lane->correct_count, lane->answer_count},
         {"compute_us", lane->compute_us, WIRE_COUNT_MAX},
     };
     return check_bounds(bounds, ARRAY_LEN(bounds), why);
@@ -304,6 +317,7 @@ static bool lanes_fit(const struct block_key *key, enum message_kind kind)
     switch (kind) {
     case MSG_PUSH:
     case MSG_VOID:
+    case MSG_PASS:
     case MSG_UPDATE:
     case MSG_UPDATE_VOID:
         return lane_node_is_valid(node, LANES_MAX);
@@ -373,6 +387,9 @@ static int check_payload(const struct buffer *payload, enum wire_payload expecte
         return err_set(why, ERR_PROTO, "has no payload");
     if (expected == PAYLOAD_TEXT && payload->size_bytes > WIRE_TEXT_BYTES_MAX)
         return err_set(why, ERR_PROTO, "has a text of %zu bytes", payload->size_bytes);
+    if (expected == PAYLOAD_ECHO && payload->size_bytes > WIRE_ECHO_BYTES_MAX)
+        return err_set(why, ERR_PROTO, "has %zu bytes; at most %d are sent back",
+                       payload->size_bytes, WIRE_ECHO_BYTES_MAX);
     if (expected == PAYLOAD_FLOATS && payload->size_bytes % sizeof(float) != 0)
         return err_set(why, ERR_PROTO, "has a payload of %zu bytes; expected a multiple of 4",
                        payload->size_bytes);
@@ -436,8 +453,19 @@ static int check_parcel(const struct message *msg, const struct wire_kind *kind,
 
 bool wire_kind_is_parcel(enum message_kind kind)
 {
-    return kind == MSG_PUSH || kind == MSG_WEIGHTS || kind == MSG_PULL || kind == MSG_UPDATE ||
-           kind == MSG_UPDATED;
+    switch (kind) {
+    case MSG_PUSH:
+    case MSG_PASS:
+    case MSG_WEIGHTS:
+    case MSG_SAME:
+    case MSG_PULL:
+    case MSG_UPDATE:
+    case MSG_UPDATE_VOID:
+    case MSG_UPDATED:
+        return true;
+    default:
+        return false;
+    }
 }
 
 int wire_check(const struct message *msg, struct err_msg *why)

@@ -15,6 +15,7 @@ enum { WIRE_VERSION = 4 };
 enum {
     WIRE_BLOCKS_MAX = 1 << 24,
     WIRE_TEXT_BYTES_MAX = 64 << 20,
+    WIRE_ECHO_BYTES_MAX = 1 << 20,
     WIRE_LOAN_BYTES_MAX = 128 << 20 /* as a frame */
 };
 
@@ -38,7 +39,8 @@ enum wire_body {
 enum wire_payload {
     PAYLOAD_NONE,
     PAYLOAD_FLOATS, /* f32, or what a codec makes of them: one or more words of four bytes */
-    PAYLOAD_TEXT
+    PAYLOAD_TEXT,
+    PAYLOAD_ECHO
 };
 
 struct wire_kind {

@@ -232,7 +232,7 @@ static void refuse_ghost(struct shard *shard, struct address from, const struct 
 static void hear_worker(struct shard *shard, struct address from, const struct message *msg,
                         struct outbox *out)
 {
-    if (msg->kind == MSG_PUSH || msg->kind == MSG_VOID)
+    if (msg->kind == MSG_PUSH || msg->kind == MSG_VOID || msg->kind == MSG_PASS)
         shard_take_push(shard, from, msg, out);
     else if (msg->kind == MSG_PULL_OLD)
         shard_take_pull_old(shard, from, msg, out);

@@ -54,6 +54,11 @@ static void answer(struct shard *shard, struct shard_block *block,
         shard->totals.staleness_count[behind < BEAT_STALENESS ? behind : BEAT_STALENESS - 1]++;
         weights.key.step = waiter->version;
     }
+    if (block->update == UPDATE_FROZEN && waiter->has_base) {
+        weights.kind = MSG_SAME;
+        outbox_put(out, waiter->who, &weights);
+        return;
+    }
     weights.payload = shard_encode_weights(shard, block, waiter, &weights.key.codec);
     if (weights.payload == NULL) {
         shard_give_up(shard, ERR_NOMEM, "no memory for a block's weights on the wire", out);
@@ -180,7 +185,7 @@ void shard_take_pull_old(struct shard *shard, struct address from, const struct 
         shard_take_pull(shard, from, msg, out);
         return;
     }
-    if (block->previous == NULL) {
+    if (block->previous == NULL && block->update != UPDATE_FROZEN) {
         alarm_lost(shard, block, from, out);
         return;
     }

@@ -9,19 +9,26 @@
 int shard_block_create(struct shard_block *block, const struct shard_block_spec *spec)
 {
     const struct block_spec *where = &spec->layout->blocks[spec->block_idx];
+    const struct tensor_spec *tensor = &spec->layout->tensors[where->tensor_idx];
+    const struct settings *settings = spec->settings;
+    struct codec_grid grid = codec_grid_of(settings->exchange.codec, settings->job.seed,
+                                           spec->layout, spec->block_idx);
     *block = (struct shard_block){
         .block_idx = spec->block_idx,
         .count = (size_t)(where->range.end - where->range.begin),
-        .has_decay = spec->layout->tensors[where->tensor_idx].has_decay,
+        .has_decay = tensor->has_decay,
+        .update = tensor->update,
+        .rate_scale = rounds_server_rate_scale(settings, tensor),
         .is_fed = true,
         .version = spec->has_clocks ? spec->step * spec->lane_count : spec->step,
         .captured = spec->step,
         .lane_count = spec->lane_count,
-        .state_count = spec->state_count,
-        .sums.open_lanes = codec_rounds(spec->grid.codec) ? 0 : spec->lane_count,
-        .sums.grid = spec->grid,
+        .state_count = rounds_state_count(settings),
+        .has_average = rounds_has_average(settings),
+        .sums.open_lanes = codec_rounds(grid.codec) ? 0 : spec->lane_count,
+        .sums.grid = grid,
     };
-    for (size_t i = 0; i < spec->state_count; i++) {
+    for (size_t i = 0; i < block->state_count; i++) {
         block->state[i] = calloc(block->count, sizeof(float));
         if (block->state[i] == NULL)
             return ERR_NOMEM;
@@ -72,6 +79,9 @@ int shard_block_init(struct shard_block *block, const struct layout *layout, uin
     if (block->weights == NULL)
         return ERR_NOMEM;
     layout_init_block(layout, block->block_idx, seed, block->weights->data);
+    if (block->has_average)
+        memcpy(block->state[block->state_count - 1], block->weights->data,
+               shard_block_bytes(block));
     block->is_ready = true;
     return 0;
 }
@@ -155,14 +165,56 @@ void shard_block_forget_encoded(struct shard_block *block)
     block->encoded = NULL;
 }
 
-static bool has_samples(const struct shard_block *block, const struct shard_update *update,
-                        uint64_t step)
+/* What part of the step's samples the update is of. */
+static double share_of(const struct shard_block *block, const struct shard_update *update,
+                       uint64_t step)
 {
     if (block->clocks == NULL)
-        return true;
-    struct range share = batching_eval_range(batching_step_samples(update->batching, step),
-                                             block->lane_count, update->lanes.begin);
-    return share.end > share.begin;
+        return 1.0;
+    uint64_t samples = batching_step_samples(update->batching, step);
+    struct range share = batching_eval_range(samples, block->lane_count, update->lanes.begin);
+    return (double)(share.end - share.begin) / (double)samples;
+}
+
+static void make_weights(const struct shard_block *block, const struct shard_update *update,
+                         uint64_t step, float *out)
+{
+    const struct settings *settings = update->settings;
+    struct update change = {
+        .weights = block->weights->data,
+        .grad = update->parts[0]->data,
+        .grad2 = update->parts[1] == NULL ? NULL : update->parts[1]->data,
+        .grad_scale = rounds_sum_scale(settings, update->batching, step),
+        .state = {block->state[0], block->state[1]},
+        .weights_out = out,
+        .count = block->count,
+        .has_decay = block->has_decay,
+        .step = block->version,
+        .rate = (float)schedule_rate(settings, step, update->step_count) * block->rate_scale,
+    };
+    if (block->update == UPDATE_AVERAGE) {
+        struct rounds_average average =
+            rounds_average_of(settings, update->batching, step, block->rate_scale,
+                              share_of(block, update, step));
+        optimizer_average(&change, average.keep, average.scale);
+    } else {
+        optimizer_apply(settings, &change);
+    }
+}
+
+/* The average takes in the weights as they are now.  With clocks a step is lane_count versions. */
+static void move_average(struct shard_block *block, const struct shard_update *update,
+                         uint64_t step)
+{
+    float *average = block->state[block->state_count - 1];
+    struct update change = {.weights = average,
+                            .grad = block->weights->data,
+                            .weights_out = average,
+                            .count = block->count};
+    double share = rounds_average_share(update->settings, step);
+    if (block->clocks != NULL)
+        share /= block->lane_count;
+    optimizer_average(&change, (float)(1.0 - share), (float)share);
 }
 
 /* With clocks, too, the sum is scaled by the samples of the whole step: one update of each lane
@@ -170,29 +222,19 @@ static bool has_samples(const struct shard_block *block, const struct shard_upda
 static int change_weights(struct shard_block *block, const struct shard_update *update,
                           uint64_t step)
 {
-    if (!has_samples(block, update, step))
+    if (block->update == UPDATE_FROZEN || share_of(block, update, step) == 0.0)
         return 0;
     struct buffer *next = block->weights;
     if (!buffer_is_sole(block->weights))
         next = buffer_pool_take(update->pool, shard_block_bytes(block));
     if (next == NULL)
         return ERR_NOMEM;
-    struct update change = {
-        .weights = block->weights->data,
-        .grad = update->parts[0]->data,
-        .grad2 = update->parts[1] == NULL ? NULL : update->parts[1]->data,
-        .grad_scale = rounds_sum_scale(update->settings, update->batching, step),
-        .state = {block->state[0], block->state[1]},
-        .weights_out = next->data,
-        .count = block->count,
-        .has_decay = block->has_decay,
-        .step = block->version,
-        .rate = (float)schedule_rate(update->settings, step, update->step_count),
-    };
-    optimizer_apply(update->settings, &change);
+    make_weights(block, update, step, next->data);
     if (next != block->weights)
         buffer_unref(block->weights);
     block->weights = next;
+    if (block->has_average)
+        move_average(block, update, step);
     return 0;
 }
 

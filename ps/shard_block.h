@@ -16,11 +16,12 @@
  */
 #include "common/batching.h"
 #include "common/reduction.h"
+#include "common/rounds.h"
 #include "common/settings.h"
 #include "proto/message.h"
 #include "ps/shard_replica.h"
 
-enum { SHARD_STATES_MAX = 2 };
+enum { SHARD_STATES_MAX = ROUNDS_STATES_MAX };
 
 enum shard_role { ROLE_NONE, ROLE_PRIMARY, ROLE_BACKUP, ROLE_LEARNER };
 
@@ -36,6 +37,8 @@ struct shard_block {
     uint32_t block_idx; /* in the layout */
     size_t count;       /* elements */
     bool has_decay;
+    enum tensor_update update;
+    float rate_scale; /* rounds_server_rate_scale */
     enum shard_role role;
     uint64_t primary;  /* incarnation of the shard that is, by the newest view */
     bool is_ready;     /* has weights and state */
@@ -51,6 +54,7 @@ struct shard_block {
     uint64_t pusher;    /* bsp: the first who pushed to the version in work; 0: nobody */
     bool has_pushers;   /* another has, too */
     size_t state_count;
+    bool has_average; /* the last state is the weights' moving average */
     float *state[SHARD_STATES_MAX];
     struct reduction sums;
     struct shard_waiter *waiters;
@@ -65,19 +69,18 @@ struct shard_update {
     uint64_t step_count;    /* of the job, for the schedule */
     struct lane_node lanes; /* with clocks: one; else all */
     bool keeps_previous; /* in bsp, until somebody pushes to the new version */
-    /* What sums up to the gradient: one or two; [0] NULL: the weights stay. */
+    /* What sums up to the gradient: one or two; [0] NULL, or a frozen block: the weights stay. */
     struct buffer *parts[2];
     struct buffer_pool *pool;
 };
 
 struct shard_block_spec {
+    const struct settings *settings; /* of the job */
     const struct layout *layout;
     uint32_t block_idx;
-    size_t state_count;
     uint32_t lane_count;
     bool has_clocks;
     uint64_t step; /* that all lanes begin at */
-    struct codec_grid grid;
 };
 
 /* Takes the memory of state, zeroed; the block is not ready yet. */

@@ -3,17 +3,17 @@
 #include <string.h>
 #include "common/sparse.h"
 
-static enum codec_kind job_codec(const struct shard *shard)
+/* The job's, or f32 where no optimizer changes the block. */
+static enum codec_kind codec_of(const struct shard_block *block)
 {
-    return shard->spec.settings->exchange.codec;
+    return block->sums.grid.codec;
 }
 
-bool shard_is_payload(const struct shard *shard, const struct shard_block *block,
-                      const struct message *msg)
+bool shard_is_payload(const struct shard_block *block, const struct message *msg)
 {
-    enum codec_kind codec = msg->key.codec, job = job_codec(shard);
-    bool is_of_job = codec == job || (codec == CODEC_F32 && job == CODEC_SPARSE);
-    return is_of_job && codec_fits(codec, msg->payload->size_bytes, block->count);
+    enum codec_kind codec = msg->key.codec, expected = codec_of(block);
+    bool is_expected = codec == expected || (codec == CODEC_F32 && expected == CODEC_SPARSE);
+    return is_expected && codec_fits(codec, msg->payload->size_bytes, block->count);
 }
 
 int shard_decode(struct shard *shard, const struct shard_block *block, const struct message *msg,
@@ -66,7 +66,7 @@ struct buffer *shard_encode_sum(struct shard *shard, const struct shard_block *b
                                 struct buffer *sum, enum codec_kind *codec_out)
 {
     struct buffer *encoded = NULL;
-    *codec_out = job_codec(shard);
+    *codec_out = codec_of(block);
     if (codec_rounds(*codec_out))
         return encode(shard, *codec_out, sum->data, block->count);
     if (*codec_out == CODEC_SPARSE)
@@ -94,22 +94,22 @@ static struct buffer *round_weights(struct shard *shard, const struct shard_bloc
 }
 
 /* What the job ends with is sent as it is. */
-static bool is_rounded(const struct shard *shard, uint64_t step)
+static bool is_rounded(const struct shard *shard, const struct shard_block *block, uint64_t step)
 {
-    return codec_rounds(job_codec(shard)) && step < shard->step_count;
+    return codec_rounds(codec_of(block)) && step < shard->step_count;
 }
 
 struct buffer *shard_encode_weights(struct shard *shard, struct shard_block *block,
                                     const struct shard_waiter *waiter, enum codec_kind *codec_out)
 {
-    bool is_change = job_codec(shard) == CODEC_SPARSE && block->encoded != NULL &&
+    bool is_change = codec_of(block) == CODEC_SPARSE && block->encoded != NULL &&
                      waiter->has_base && waiter->version == block->version;
     uint64_t step = block->clocks != NULL && waiter->version > 0 ? waiter->version
                                                                  : shard_block_step(block);
     *codec_out = CODEC_F32;
-    if (!is_change && !is_rounded(shard, step))
+    if (!is_change && !is_rounded(shard, block, step))
         return buffer_ref(block->weights);
-    *codec_out = job_codec(shard);
+    *codec_out = codec_of(block);
     if (block->encoded == NULL)
         block->encoded = round_weights(shard, block, block->weights, block->version);
     return block->encoded == NULL ? NULL : buffer_ref(block->encoded);
@@ -118,7 +118,9 @@ struct buffer *shard_encode_weights(struct shard *shard, struct shard_block *blo
 struct buffer *shard_encode_previous(struct shard *shard, const struct shard_block *block,
                                      enum codec_kind *codec_out)
 {
-    *codec_out = codec_rounds(job_codec(shard)) ? job_codec(shard) : CODEC_F32;
+    *codec_out = codec_rounds(codec_of(block)) ? codec_of(block) : CODEC_F32;
+    if (block->update == UPDATE_FROZEN)
+        return buffer_ref(block->weights);
     if (*codec_out == CODEC_F32)
         return buffer_ref(block->previous);
     return round_weights(shard, block, block->previous, block->version - 1);
@@ -127,7 +129,7 @@ struct buffer *shard_encode_previous(struct shard *shard, const struct shard_blo
 void shard_encode_change(struct shard *shard, struct shard_block *block,
                          struct buffer *const parts[2])
 {
-    if (job_codec(shard) != CODEC_SPARSE || parts[0] == NULL)
+    if (codec_of(block) != CODEC_SPARSE || parts[0] == NULL)
         return;
     block->encoded = gather(shard, parts[0]->data, parts[1] == NULL ? NULL : parts[1]->data,
                             block->weights->data, block->count);

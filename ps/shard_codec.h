@@ -16,8 +16,7 @@ MUST_USE int shard_decode(struct shard *shard, const struct shard_block *block,
                           const struct message *msg, struct buffer **floats_out);
 
 /* What the payload of that size may be: a block, as the job's codec has it or whole. */
-bool shard_is_payload(const struct shard *shard, const struct shard_block *block,
-                      const struct message *msg);
+bool shard_is_payload(const struct shard_block *block, const struct message *msg);
 
 /* A root's sum for a replica; NULL: no memory.  The caller's. */
 MUST_USE struct buffer *shard_encode_sum(struct shard *shard, const struct shard_block *block,

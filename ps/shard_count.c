@@ -58,8 +58,8 @@ static int feed(struct shard *shard, struct shard_block *block, struct lane_node
     return 0;
 }
 
-/* Makes the next version of parts, which are borrowed; [0] NULL: the step is left out.  A copy is
- * sent the sum as one buffer, else the optimizer adds while it reads. */
+/* Makes the next version of parts, which are borrowed; [0] NULL: the step is left out, or changes
+ * nothing.  A copy is sent the sum as one buffer, else the optimizer adds while it reads. */
 static void make_version(struct shard *shard, struct shard_block *block, struct lane_node lanes,
                          struct buffer *parts[2], struct outbox *out)
 {
@@ -95,7 +95,7 @@ static void close_step(struct shard *shard, struct shard_block *block, struct ou
     if (!may_go_on(shard, block))
         return; /* tried again on a tick */
     shard->parked_bytes -= reduction_held_bytes(&block->sums);
-    if (!block->is_void)
+    if (!block->is_void && block->update != UPDATE_FROZEN)
         (void)reduction_take_parts(&block->sums, root, parts);
     reduction_clear(&block->sums);
     block->is_void = false;
@@ -157,11 +157,13 @@ static bool is_push(const struct shard *shard, const struct shard_block *block,
 {
     struct lane_node node = {msg->key.lane_begin, msg->key.lane_end};
     bool is_void = msg->kind == MSG_VOID;
+    bool is_frozen = block->update == UPDATE_FROZEN;
     if (is_void && shard->spec.settings->job.on_nonfinite != NONFINITE_SKIP)
         return false;
     return lane_node_is_valid(node, block->lane_count) && msg->key.step < shard->step_count &&
            (block->clocks == NULL || node.end - node.begin == 1) &&
-           (is_void || shard_is_payload(shard, block, msg));
+           (is_void || (msg->kind == MSG_PASS) == is_frozen) &&
+           (msg->kind != MSG_PUSH || shard_is_payload(block, msg));
 }
 
 static void refuse_push(struct shard *shard, struct address from, const struct message *msg,
@@ -195,21 +197,34 @@ static bool is_next(const struct shard *shard, const struct shard_block *block)
     return true;
 }
 
+/* What stands for a node of a frozen block, so that it is known which have come. */
+static struct buffer *take_token(struct shard *shard)
+{
+    struct buffer *token = buffer_pool_take(shard->pool, sizeof(float));
+    if (token != NULL)
+        *(float *)token->data = 0.0f;
+    return token;
+}
+
 /* Adds the node to the block's sum, unless too much waits for other lanes already: what is dropped
  * for that is asked for again when there is room. */
 static int park(struct shard *shard, struct shard_block *block, const struct message *msg)
 {
     struct lane_node node = {msg->key.lane_begin, msg->key.lane_end};
     bool is_whole = node.end - node.begin == block->lane_count;
+    bool is_frozen = msg->payload == NULL;
     size_t ceiling = shard->spec.settings->exchange.parked_bytes;
     size_t before = reduction_held_bytes(&block->sums);
-    if (before == 0 && !is_whole && shard->parked_bytes > 0 &&
+    if (before == 0 && !is_whole && !is_frozen && shard->parked_bytes > 0 &&
         shard->parked_bytes + msg->payload->size_bytes > ceiling && !is_next(shard, block)) {
         shard->dropped_count++;
         return 0;
     }
+    struct buffer *sum = is_frozen ? take_token(shard) : buffer_ref(msg->payload);
+    if (sum == NULL)
+        return ERR_NOMEM;
     block->sums.grid.step = block->version;
-    int err = reduction_add(&block->sums, node, buffer_ref(msg->payload), shard->pool);
+    int err = reduction_add(&block->sums, node, sum, shard->pool);
     shard->parked_bytes = shard->parked_bytes - before + reduction_held_bytes(&block->sums);
     return err == ERR_STALE ? 0 : err;
 }
@@ -266,11 +281,19 @@ static bool open_payload(struct shard *shard, struct address from, struct messag
     return false;
 }
 
+/* Who pushes waits for the next version, and has this one; of a frozen block they are alike. */
+static struct shard_waiter pusher(const struct shard_block *block, struct address from,
+                                  const struct message *msg)
+{
+    bool has_base = block->clocks == NULL || block->update == UPDATE_FROZEN;
+    return (struct shard_waiter){from, msg->key.step + 1, has_base};
+}
+
 /* The block's step in work, from somebody who waits for its end; msg's payload is numbers. */
 static void count(struct shard *shard, struct shard_block *block, struct address from,
                   const struct message *msg, struct outbox *out)
 {
-    struct shard_waiter waiter = {from, msg->key.step + 1, block->clocks == NULL};
+    struct shard_waiter waiter = pusher(block, from, msg);
     if (shard_block_wait(block, &waiter) != 0)
         shard_give_up(shard, ERR_NOMEM, "no memory for a push", out);
     else if (block->clocks == NULL)
@@ -303,7 +326,7 @@ void shard_take_push(struct shard *shard, struct address from, const struct mess
     shard->totals.push_count++;
     shard->totals.bytes_in += msg->payload == NULL ? 0 : msg->payload->size_bytes;
     if (is_stale) {
-        struct shard_waiter waiter = {from, msg->key.step + 1, block->clocks == NULL};
+        struct shard_waiter waiter = pusher(block, from, msg);
         shard_answer_or_wait(shard, block, &waiter, out);
         return;
     }

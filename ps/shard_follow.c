@@ -23,13 +23,12 @@ static void confirm(struct shard *shard, struct address to, const struct shard_b
     outbox_put(out, to, &updated);
 }
 
-static bool fits(const struct shard *shard, const struct shard_block *block,
-                 const struct message *msg)
+static bool fits(const struct shard_block *block, const struct message *msg)
 {
     struct lane_node lanes = {msg->key.lane_begin, msg->key.lane_end};
     uint32_t expected = block->clocks == NULL ? block->lane_count : 1;
     return lane_node_is_valid(lanes, block->lane_count) && lanes.end - lanes.begin == expected &&
-           (msg->kind == MSG_UPDATE_VOID || shard_is_payload(shard, block, msg));
+           (msg->kind == MSG_UPDATE_VOID || shard_is_payload(block, msg));
 }
 
 /* By the view at least two workers have lanes: when one dies, another has the version before. */
@@ -69,7 +68,7 @@ void shard_take_update(struct shard *shard, struct address from, const struct me
     struct shard_block *block = followed(shard, from, msg);
     if (block == NULL)
         return;
-    if (!block->is_ready || !block->is_fed || !fits(shard, block, msg)) {
+    if (!block->is_ready || !block->is_fed || !fits(block, msg)) {
         shard->dropped_count++;
         return;
     }

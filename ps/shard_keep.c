@@ -21,6 +21,8 @@ uint64_t shard_last_cut(const struct shard *shard, uint64_t step)
     uint64_t last = every > 0 ? rounds_last_due(shard->spec.settings, every, step) : 0;
     if (step >= shard->step_count)
         last = shard->step_count;
+    else if (shard->hold_step != 0 && shard->hold_step <= step && shard->hold_step > last)
+        last = shard->hold_step;
     for (size_t i = 0; i < SHARD_ASKED_MAX; i++)
         if (shard->asked[i] <= step && shard->asked[i] > last)
             last = shard->asked[i];

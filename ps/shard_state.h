@@ -37,6 +37,7 @@ struct shard {
 
     uint32_t view, era; /* 0: none yet */
     uint64_t start_step, step_count;
+    uint64_t hold_step; /* version that is evaluated next, and kept as a checkpoint; 0: none */
     struct batching batching;
     struct address store;
     char store_endpoint[ENDPOINT_BYTES];

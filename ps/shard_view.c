@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/log.h"
-#include "common/optimizer.h"
 
 static uint64_t shard_id(const struct view *view, const uint32_t *places, size_t block_idx)
 {
@@ -42,17 +41,12 @@ static void forget_era(struct shard *shard)
 
 static int create_block(struct shard *shard, uint32_t block_idx)
 {
-    const struct settings *settings = shard->spec.settings;
-    enum optimizer_kind kind = shard->server_settings.optimizer.kind;
-    struct shard_block_spec spec = {.layout = shard->layout,
+    struct shard_block_spec spec = {.settings = shard->spec.settings,
+                                    .layout = shard->layout,
                                     .block_idx = block_idx,
-                                    .state_count = optimizer_state_count(kind),
                                     .lane_count = shard->batching.lane_count,
                                     .has_clocks = !shard_is_bsp(shard),
-                                    .step = shard->start_step,
-                                    .grid = codec_grid_of(settings->exchange.codec,
-                                                          settings->job.seed, shard->layout,
-                                                          block_idx)};
+                                    .step = shard->start_step};
     return shard_block_create(&shard->blocks[block_idx], &spec);
 }
 
@@ -180,6 +174,7 @@ static int take_job(struct shard *shard, const struct view *view)
     const struct settings *settings = shard->spec.settings;
     shard->start_step = view->start_step;
     shard->step_count = view->step_count;
+    shard->hold_step = view->early_stop.hold_step;
     shard->batching = (struct batching){.seed = settings->job.seed,
                                         .sample_count = view->train_count,
                                         .batch = settings->job.batch,

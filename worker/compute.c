@@ -275,6 +275,7 @@ static void train_lane(struct lane_thread *self, struct message *result)
         return;
     }
     result->lane.loss_sum = loss.loss_sum;
+    result->lane.answer_count = loss.count;
     result->lane.correct_count = loss.correct;
     result->lane.sample_count = loss.count;
 }
@@ -298,6 +299,7 @@ static void eval_lane(struct lane_thread *self, struct message *result)
         struct loss_result loss;
         graph_eval(self->run, &batch, self->task->weights, &loss);
         result->lane.loss_sum += loss.loss_sum;
+        result->lane.answer_count += loss.count;
         result->lane.correct_count += loss.correct;
         result->lane.sample_count += count;
     }

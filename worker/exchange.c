@@ -75,6 +75,8 @@ static void send_beat(struct exchange *x, struct outbox *out)
     beat.beat.exchange_us = x->totals.exchange_us;
     beat.beat.exposed_us = x->totals.exposed_us < x->totals.exchange_us ? x->totals.exposed_us
                                                                        : x->totals.exchange_us;
+    beat.beat.compute_us = x->totals.compute_us;
+    beat.beat.data_us = x->totals.data_us;
     beat.beat.held_bytes = 2 * x->layout->weight_count * sizeof(float);
     outbox_put(out, coordinator_address, &beat);
     x->beat_ms = x->now_ms;
@@ -248,11 +250,12 @@ static void hear_shard(struct exchange *x, struct address from, const struct mes
             exchange_give_up(x, msg->outcome.code, msg->outcome.text, out);
         return;
     }
-    if ((msg->kind != MSG_WEIGHTS && msg->kind != MSG_LACK) || x->view == 0 ||
+    bool is_weights = msg->kind == MSG_WEIGHTS || msg->kind == MSG_SAME;
+    if ((!is_weights && msg->kind != MSG_LACK) || x->view == 0 ||
         !run_equal(msg->run, x->run) || msg->era != x->era ||
         msg->key.block >= x->layout->block_count || !link_is_primary(x, from, msg->key.block))
         return;
-    if (msg->kind == MSG_WEIGHTS)
+    if (is_weights)
         gather_take(x, msg, out);
     else if (is_ahead(x, msg))
         lanes_rejoin(x, out);
@@ -301,7 +304,9 @@ int exchange_create(const struct exchange_spec *spec, struct exchange **exchange
     }
     x->pool = spec->pool == NULL ? x->own_pool : spec->pool;
     for (size_t i = 0; i < x->layout->block_count; i++) {
+        uint32_t tensor_idx = x->layout->blocks[i].tensor_idx;
         x->blocks[i].link = NOBODY;
+        x->blocks[i].is_frozen = x->layout->tensors[tensor_idx].update == UPDATE_FROZEN;
         x->blocks[i].sums.grid =
             codec_grid_of(codec, spec->settings->job.seed, x->layout, i);
     }

@@ -14,8 +14,9 @@ MUST_USE int exchange_encode(struct exchange *x, uint32_t block_idx, struct buff
 /* The most that a node of the block is on the wire in this step. */
 uint64_t exchange_payload_bytes(const struct exchange *x, uint32_t block_idx);
 
-/* Of a pull: sparse, when what has changed since this worker's version is enough. */
-enum codec_kind exchange_codec_wanted(const struct exchange *x);
+/* Of a pull: sparse, when what has changed since this worker's version is enough; of a frozen block
+ * that is nothing. */
+enum codec_kind exchange_codec_wanted(const struct exchange *x, uint32_t block_idx);
 
 /* msg's weights may be what its codec makes of the block, and can be used here. */
 bool exchange_is_payload(const struct exchange *x, const struct message *msg);

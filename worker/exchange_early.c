@@ -25,7 +25,7 @@ static bool may_begin(const struct exchange *x)
     return early_is_on(x) && x->has_weights &&
            x->mine_count > 0 && !early->has_hand && early->left == 0 && x->train_left == 0 &&
            x->eval_left == 0 && x->target == next && next < x->step_count &&
-           !lanes_is_eval_due(x, next);
+           !is_at_hold(x, next) && !lanes_is_eval_due(x, next);
 }
 
 static void deal(struct exchange *x, uint32_t lane, struct outbox *out)

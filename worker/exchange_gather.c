@@ -150,12 +150,13 @@ void gather_take(struct exchange *x, const struct message *msg, struct outbox *o
     if (exchange_decode(x, msg) != 0)
         return; /* it is asked for again */
     /* Karn and Partridge, "Improving Round-Trip Time Estimates in Reliable Transport Protocols",
-     * SIGCOMM 1987: what was asked for again does not tell how long an answer takes. */
-    if (block->is_asked && block->asked_ms == block->begun_ms)
+     * SIGCOMM 1987: what was asked for again does not tell how long an answer takes.  Nor does what
+     * is passed before anything is computed. */
+    if (block->is_asked && block->asked_ms == block->begun_ms && !block->is_frozen)
         deadline_note(&link->answers, x->now_ms - block->begun_ms);
     link->heard_ms = x->now_ms;
     link->quiet_count = 0;
-    x->totals.bytes_in += msg->payload->size_bytes;
+    x->totals.bytes_in += msg->payload == NULL ? 0 : msg->payload->size_bytes;
     block->is_next_here = true;
     block->next_version = msg->key.step;
     block->is_asked = false;

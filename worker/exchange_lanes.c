@@ -18,6 +18,8 @@ bool lanes_is_eval_due(const struct exchange *x, uint64_t version)
         every = batching_epoch_steps(&x->batching);
     if (x->test_count == 0)
         return false;
+    if (x->hold_step != 0)
+        return version == x->hold_step;
     return version == x->step_count ||
            (version > x->start_step && rounds_is_due(x->spec.settings, every, version));
 }
@@ -67,6 +69,34 @@ static void plan_nodes(struct exchange *x)
     }
 }
 
+/* Frozen blocks have nothing to wait for: a node of theirs is whole as soon as it is dealt. */
+static void pass_frozen(struct exchange *x, struct lane_node node, struct outbox *out)
+{
+    for (uint32_t i = (uint32_t)x->layout->block_count; i-- > 0;) {
+        struct exchange_block *block = &x->blocks[i];
+        struct held_node held = {.node = node};
+        if (!block->is_frozen || block->is_next_here)
+            continue;
+        if (held_add(&block->held, &held) != 0) {
+            exchange_give_up(x, ERR_NOMEM, "no memory for a node of lanes", out);
+            return;
+        }
+        link_push(x, i, out);
+    }
+}
+
+static void deal_steps(struct exchange *x, struct outbox *out)
+{
+    x->is_held = false;
+    plan_nodes(x);
+    for (uint32_t lane = 0; lane < x->lane_count; lane++)
+        if (is_dealt(&x->lanes[lane]) && !x->lanes[lane].is_training)
+            deal(x, MSG_TRAIN_LANE, lane, out);
+    for (uint32_t lane = 0; lane < x->lane_count; lane++)
+        if (is_dealt(&x->lanes[lane]) && x->lanes[lane].node.begin == lane)
+            pass_frozen(x, x->lanes[lane].node, out);
+}
+
 void lanes_begin(struct exchange *x, struct outbox *out)
 {
     x->node_count = 0;
@@ -76,24 +106,22 @@ void lanes_begin(struct exchange *x, struct outbox *out)
         x->lanes[i] = (struct exchange_lane){.is_mine = x->lanes[i].is_mine,
                                              .is_training = x->lanes[i].is_training};
     deal_evaluations(x, out);
-    if (is_final(x))
-        return;
-    plan_nodes(x);
-    for (uint32_t lane = 0; lane < x->lane_count; lane++)
-        if (is_dealt(&x->lanes[lane]) && !x->lanes[lane].is_training)
-            deal(x, MSG_TRAIN_LANE, lane, out);
+    x->is_held = is_at_hold(x, x->version);
+    if (!is_final(x) && !x->is_held)
+        deal_steps(x, out);
 }
 
 /* Lanes that came in mid-step. */
 static void deal_added(struct exchange *x, struct outbox *out)
 {
     deal_evaluations(x, out);
-    for (uint32_t i = 0; i < x->lane_count && !is_behind(x) && !is_final(x); i++) {
+    for (uint32_t i = 0; i < x->lane_count && !x->is_held && !is_behind(x) && !is_final(x); i++) {
         struct exchange_lane *lane = &x->lanes[i];
         if (!lane->is_mine || is_dealt(lane))
             continue;
         lane->node = (struct lane_node){i, i + 1};
         deal(x, MSG_TRAIN_LANE, i, out);
+        pass_frozen(x, lane->node, out);
     }
 }
 
@@ -123,6 +151,8 @@ void lanes_take_view(struct exchange *x, const struct view *view, struct outbox 
         lanes_rejoin(x, out);
     else if (is_added && is_standby && x->is_stepping_back)
         lanes_rejoin(x, out); /* others have been at that step meanwhile */
+    else if (x->is_held && x->has_weights && !is_at_hold(x, x->version) && !is_behind(x))
+        deal_steps(x, out);
     else if (is_added && x->has_weights)
         deal_added(x, out);
     if (x->mine_count > 0 && !is_final(x) && (!x->has_weights || is_behind(x) || is_standby))
@@ -179,7 +209,8 @@ static int hold(struct exchange *x, uint32_t block_idx, struct lane_node node, s
 
 void lanes_take_leaf(struct exchange *x, const struct message *msg, struct outbox *out)
 {
-    if (!is_wanted(x, msg) || x->blocks[msg->key.block].is_next_here)
+    if (!is_wanted(x, msg) || x->blocks[msg->key.block].is_next_here ||
+        x->blocks[msg->key.block].is_frozen)
         return;
     struct exchange_block *block = &x->blocks[msg->key.block];
     struct lane_node leaf = {msg->key.lane_begin, msg->key.lane_end};
@@ -220,11 +251,22 @@ static void count_off(struct exchange *x, struct exchange_lane *lane, bool is_tr
     }
 }
 
+/* Lanes are computed side by side: of one's time, so much has passed by it. */
+static void note_time(struct exchange *x, const struct lane_result *lane)
+{
+    uint64_t at_once = x->spec.hello.thread_count;
+    if (at_once == 0 || at_once > x->mine_count)
+        at_once = x->mine_count == 0 ? 1 : x->mine_count;
+    x->totals.compute_us += lane->compute_us / at_once;
+    x->totals.data_us += lane->data_us / at_once;
+}
+
 void lanes_take_result(struct exchange *x, const struct message *msg, struct outbox *out)
 {
     struct message result = message_of(x, msg->kind);
     bool is_training = msg->kind == MSG_LANE_DONE;
     count_off(x, &x->lanes[msg->lane.lane], is_training);
+    note_time(x, &msg->lane);
     early_note_lane(x, &msg->lane);
     early_note_computed(x);
     if (!x->is_forgetting) {

@@ -27,7 +27,7 @@ static void note_asked(const struct exchange *x, struct exchange_block *block, b
 static void send_node(struct exchange *x, uint32_t block_idx, struct held_node *held,
                       struct outbox *out)
 {
-    struct message push = message_of(x, MSG_PUSH);
+    struct message push = message_of(x, held->payload == NULL ? MSG_PASS : MSG_PUSH);
     push.key = (struct block_key){.step = x->version,
                                   .block = block_idx,
                                   .lane_begin = held->node.begin,
@@ -35,7 +35,7 @@ static void send_node(struct exchange *x, uint32_t block_idx, struct held_node *
                                   .codec = held->codec};
     push.payload = held->payload;
     outbox_put(out, primary(x, block_idx), &push);
-    x->totals.bytes_out += held->payload->size_bytes;
+    x->totals.bytes_out += held->payload == NULL ? 0 : held->payload->size_bytes;
     x->totals.push_count++;
     early_note_push(x);
     note_asked(x, &x->blocks[block_idx], held->is_sent);
@@ -186,7 +186,7 @@ void link_pull(struct exchange *x, uint32_t block_idx, struct outbox *out)
         return;
     msg.key = (struct block_key){.step = x->target,
                                  .block = block_idx,
-                                 .codec = exchange_codec_wanted(x)};
+                                 .codec = exchange_codec_wanted(x, block_idx)};
     outbox_put(out, primary(x, block_idx), &msg);
     note_asked(x, &x->blocks[block_idx], true);
 }

@@ -27,6 +27,8 @@ enum push_state {
 };
 
 struct exchange_block {
+    bool is_frozen;       /* nothing changes it: its nodes are held without a payload */
+    bool is_in_both;      /* frozen: both vectors of weights have it */
     uint32_t link;        /* of its primary; NOBODY */
     uint32_t above, below; /* its neighbours in the queue, by index; NOBODY */
     enum push_state push;
@@ -88,6 +90,7 @@ struct exchange {
     struct run_id run;
     uint32_t view, era; /* 0: none yet */
     uint64_t start_step, step_count, test_count;
+    uint64_t hold_step; /* version that is evaluated before anybody goes on from it; 0: none */
     struct shard_member *shards;
     struct exchange_link *links; /* of the same index */
     size_t shard_count;
@@ -96,6 +99,7 @@ struct exchange {
     uint32_t lane_count, mine_count;
     uint64_t node_count; /* largest nodes of the runs dealt at the version's begin */
     uint32_t train_left, eval_left; /* tasks not answered */
+    bool is_held; /* the version's lanes are not dealt before a view lets them be */
     bool is_forgetting; /* those tasks are of an era that is over */
     struct exchange_early early;
     struct results results;
@@ -144,6 +148,12 @@ static inline size_t block_bytes(const struct exchange *x, size_t block_idx)
 static inline bool is_final(const struct exchange *x)
 {
     return x->has_weights && x->version == x->step_count;
+}
+
+/* No step may be made from the version yet. */
+static inline bool is_at_hold(const struct exchange *x, uint64_t version)
+{
+    return x->hold_step != 0 && version >= x->hold_step;
 }
 
 /* The cluster is past the step in work: what this worker has of it is of no use to anybody. */

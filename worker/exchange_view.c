@@ -35,6 +35,7 @@ static void take_job(struct exchange *x, const struct message *msg)
     x->run = msg->run;
     x->step_count = view->step_count;
     x->test_count = view->test_count;
+    x->hold_step = view->early_stop.hold_step;
     x->batching = (struct batching){.seed = x->spec.settings->job.seed,
                                     .sample_count = view->train_count,
                                     .batch = x->spec.settings->job.batch,

@@ -64,6 +64,24 @@ const float *inner_weights(const struct inner *inner)
     return inner->taken == 0 ? inner->start : inner->weights;
 }
 
+static void step_tensor(const struct inner *inner, const struct tensor_spec *tensor,
+                        const struct update *change)
+{
+    float share = tensor_rate_scale(tensor);
+    switch (tensor->update) {
+    case UPDATE_OPTIMIZER:
+        optimizer_apply(inner->settings, change);
+        return;
+    case UPDATE_AVERAGE:
+        optimizer_average(change, 1.0f - share, share * change->grad_scale);
+        return;
+    case UPDATE_FROZEN:
+        if (inner->taken == 0)
+            memcpy(change->weights_out, change->weights, change->count * sizeof(float));
+        return;
+    }
+}
+
 void inner_step(struct inner *inner, uint64_t step, const float *grad, uint64_t sample_count)
 {
     const struct layout *layout = inner->layout;
@@ -74,6 +92,7 @@ void inner_step(struct inner *inner, uint64_t step, const float *grad, uint64_t 
         .step = inner->taken,
         .rate = (float)schedule_rate(inner->settings, step, inner->job_steps),
     };
+    float rate = change.rate;
     for (size_t i = 0; i < layout->tensor_count; i++) {
         uint64_t begin = layout->tensor_begin[i];
         change.weights = inner_weights(inner) + begin;
@@ -81,9 +100,10 @@ void inner_step(struct inner *inner, uint64_t step, const float *grad, uint64_t 
         change.grad = grad + begin;
         change.count = (size_t)(layout->tensor_begin[i + 1] - begin);
         change.has_decay = layout->tensors[i].has_decay;
+        change.rate = rate * tensor_rate_scale(&layout->tensors[i]);
         for (size_t k = 0; k < inner->state_count; k++)
             change.state[k] = inner->state[k] + begin;
-        optimizer_apply(inner->settings, &change);
+        step_tensor(inner, &layout->tensors[i], &change);
     }
     inner->taken++;
 }

@@ -4,7 +4,8 @@
 /* inner - the steps that a lane makes by itself in one round (consistency "local").
  *
  *     begin: w0 = weights of the round, all state zero
- *     step:  w = optimizer(w, gradient of the lane's samples / their number)
+ *     step:  w = optimizer(w, gradient of the lane's samples / their number); a running mean takes
+ *            in the lane's, and a frozen tensor stays
  *     end:   difference w0 - w
  *
  * The state of the job's optimizer begins at zero in every round and adam's t at 1, so that a
@@ -33,7 +34,8 @@ void inner_begin(struct inner *inner, const float *weights);
 /* What the next gradient is to be of; until the next inner_step. */
 const float *inner_weights(const struct inner *inner);
 
-/* grad: sum over the samples of the lane in global step `step`.  No samples: nothing changes. */
+/* grad: sum over the samples of the lane in global step `step`; of frozen tensors it is not read.
+ * No samples: nothing changes. */
 void inner_step(struct inner *inner, uint64_t step, const float *grad, uint64_t sample_count);
 
 /* Weights at the begin less those now. */

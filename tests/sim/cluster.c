@@ -5,18 +5,21 @@
 #include <string.h>
 #include "tests/sim/world.h"
 
-enum { TENSORS = 3, END_SLACK_MS = 5000 };
+enum { TENSORS = 5, END_SLACK_MS = 5000 };
 
 static const uint64_t hour_us = 3600u * 1000000ull;
 
 static void create(struct sim *sim, const struct sim_spec *spec, struct sim_result *result)
 {
     struct tensor_spec tensors[TENSORS] = {
+        {.name = "frozen", .dims = 2, .shape = {4, 5}, .init = INIT_HE, .init_scale = 0.5f,
+         .update = UPDATE_FROZEN},
         {.name = "a.weight", .dims = 2, .shape = {7, 9}, .init = INIT_HE, .init_scale = 0.5f,
          .has_decay = true},
         {.name = "a.bias", .dims = 1, .shape = {9}},
+        {.name = "a.mean", .dims = 1, .shape = {9}, .update = UPDATE_AVERAGE, .rate_scale = 0.25f},
         {.name = "b.weight", .dims = 2, .shape = {9, 5}, .init = INIT_XAVIER, .init_scale = 0.7f,
-         .has_decay = true}};
+         .has_decay = true, .rate_scale = 0.5f}};
     *result = (struct sim_result){0};
     sim->spec = spec;
     sim->result = result;

@@ -94,6 +94,8 @@ static void give_leaf(struct sim *sim, size_t worker, const struct lane_task *ta
 {
     const struct range *range = &sim->layout->blocks[block].range;
     struct message leaf = {.kind = MSG_LEAF};
+    if (sim->layout->tensors[sim->layout->blocks[block].tensor_idx].update == UPDATE_FROZEN)
+        return;
     leaf.key = (struct block_key){
         task->step, (uint32_t)block, task->lane, task->lane + 1, CODEC_F32};
     leaf.payload =

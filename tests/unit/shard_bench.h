@@ -27,6 +27,8 @@ struct bench {
     struct outbox out;
     struct buffer_pool *pool;
     struct layout *layout;
+    enum tensor_update update; /* of the only tensor, as is the next */
+    float rate_scale;
     uint64_t now_ms;
     uint32_t primary[BLOCKS_MAX], backup[BLOCKS_MAX], learner[BLOCKS_MAX], lane_worker[LANES];
     struct shard_member members[SHARDS];
@@ -106,7 +108,8 @@ static inline void fill_view(struct bench *bench)
 /* bench starts zeroed; settings that a test has put in stay. */
 static inline void open_bench_of(struct bench *bench, uint32_t elements, uint32_t block_bytes)
 {
-    struct tensor_spec tensor = {.name = "w", .dims = 1, .shape = {elements}};
+    struct tensor_spec tensor = {.name = "w", .dims = 1, .shape = {elements},
+                                 .update = bench->update, .rate_scale = bench->rate_scale};
     bench->now_ms = 1000;
     bench->settings.job.lanes = LANES;
     bench->settings.job.batch = 4;

@@ -31,7 +31,7 @@ static void hear(struct bench *bench, struct address from, const struct message 
 /* What a view says that matters here; the shards are 70 and 71, the workers 1 and 2 (this one). */
 struct picture {
     uint32_t number, era;
-    uint64_t start_step;
+    uint64_t start_step, hold_step;
     uint32_t lane_worker[LANES], block_shard[BLOCKS_MORE];
 };
 
@@ -55,7 +55,8 @@ static void show(struct bench *bench, const struct picture *picture)
                                    .shards = shards,
                                    .workers = workers,
                                    .block_shard = picture->block_shard,
-                                   .lane_worker = picture->lane_worker};
+                                   .lane_worker = picture->lane_worker,
+                                   .early_stop = {.hold_step = picture->hold_step}};
     bench->era = picture->era;
     hear(bench, coordinator, &view);
 }
@@ -557,6 +558,69 @@ static void test_exchange_swaps_only_when_the_evaluation_is_done(void)
     CU_ASSERT_EQUAL(count(&bench, MSG_WEIGHTS_DIGEST), 0);
     lane_done(&bench, MSG_EVAL_DONE, 3);
     CU_ASSERT_EQUAL(count(&bench, MSG_WEIGHTS_DIGEST), 1);
+    close_bench(&bench);
+}
+
+/* Nobody makes a step from a version before its evaluation is known: a view says so. */
+static void test_exchange_holds_a_version_until_a_view_lets_it_go_on(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    bench.step_count = 9;
+    bench.settings.job.eval_every = 1; /* the view counts */
+    show(&bench, &(struct picture){.number = 1, .hold_step = 2, .lane_worker = {0, 0, 1, 1}});
+    for (uint32_t block = 0; block < BLOCKS; block++)
+        weights(&bench, block, 0, 0.5f);
+    run_step(&bench, 0);
+    CU_ASSERT(count(&bench, MSG_EVAL_LANE) == 0 && count(&bench, MSG_TRAIN_LANE) == 2);
+    run_step(&bench, 1);
+    CU_ASSERT(count(&bench, MSG_EVAL_LANE) == 2 && count(&bench, MSG_TRAIN_LANE) == 0);
+    show(&bench, &(struct picture){.number = 2, .hold_step = 2, .lane_worker = {0, 1, 1, 1}});
+    CU_ASSERT(count(&bench, MSG_EVAL_LANE) == 1 && count(&bench, MSG_TRAIN_LANE) == 0);
+    for (uint32_t lane = 1; lane < 4; lane++) {
+        lane_done(&bench, MSG_EVAL_DONE, lane);
+        CU_ASSERT(count(&bench, MSG_TRAIN_LANE) == 0 && count(&bench, MSG_WEIGHTS_DIGEST) == 0);
+    }
+    show(&bench, &(struct picture){.number = 3, .hold_step = 4, .lane_worker = {0, 0, 1, 1}});
+    CU_ASSERT(count(&bench, MSG_EVAL_LANE) == 0);
+    CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_TRAIN_LANE), 2);
+    leaf(&bench, 2, 2, 2, 1.0f);
+    leaf(&bench, 2, 3, 2, 1.0f);
+    CU_ASSERT_EQUAL_FATAL(count(&bench, MSG_PUSH), 1); /* in one node, as ever */
+    CU_ASSERT(nth(&bench, MSG_PUSH, 0)->msg.key.lane_begin == 2 &&
+              nth(&bench, MSG_PUSH, 0)->msg.key.lane_end == 4);
+    close_bench(&bench);
+}
+
+/* Its lanes would begin on the next version while that comes in. */
+static void test_exchange_begins_nothing_early_on_a_version_that_is_held(void)
+{
+    struct bench bench;
+    open_bench(&bench);
+    bench.step_count = 9;
+    bench.settings.exchange.overlap = true;
+    bench.settings.job.eval_every = 50;
+    show(&bench, &(struct picture){.number = 1, .hold_step = 1, .lane_worker = {0, 0, 1, 1}});
+    for (uint32_t block = 0; block < BLOCKS; block++)
+        weights(&bench, block, 0, 0.5f);
+    for (uint32_t block = 0; block < BLOCKS; block++)
+        for (uint32_t lane = 2; lane < 4; lane++)
+            leaf(&bench, 0, lane, block, 1.0f);
+    for (uint32_t lane = 2; lane < 4; lane++) {
+        lane_done(&bench, MSG_LANE_DONE, lane);
+        CU_ASSERT_EQUAL(count(&bench, MSG_TRAIN_LANE), 0);
+    }
+    for (uint32_t block = 0; block < BLOCKS; block++)
+        weights(&bench, block, 1, 0.25f);
+    CU_ASSERT_EQUAL(count(&bench, MSG_EVAL_LANE), 2);
+    for (uint32_t lane = 2; lane < 4; lane++) {
+        lane_done(&bench, MSG_EVAL_DONE, lane);
+        CU_ASSERT_EQUAL(count(&bench, MSG_TRAIN_LANE), 0); /* nor of what comes after it */
+    }
+    weights(&bench, 2, 2, 0.125f); /* others have a view already that let them go on */
+    CU_ASSERT_EQUAL(count(&bench, MSG_TRAIN_LANE), 0);
+    show(&bench, &(struct picture){.number = 2, .hold_step = 3, .lane_worker = {0, 0, 1, 1}});
+    CU_ASSERT_EQUAL(count(&bench, MSG_TRAIN_LANE), 2); /* of version 1 */
     close_bench(&bench);
 }
 
@@ -1463,9 +1527,26 @@ static void test_exchange_tells_how_much_of_it_was_hidden_behind_compute(void)
     close_bench(&bench);
 }
 
+static void test_exchange_tells_how_much_of_compute_waited_for_data(void)
+{
+    struct bench bench;
+    struct message done = {.kind = MSG_LANE_DONE};
+    begin_early(&bench, 9);
+    done.lane = (struct lane_result){
+        .lane = 2, .sample_count = 1, .compute_us = 6000, .data_us = 1000};
+    hear(&bench, compute, &done);
+    done.lane.lane = 3;
+    done.lane.data_us = 500;
+    hear(&bench, compute, &done);
+    struct beat beat = beat_of(&bench);
+    CU_ASSERT(beat.compute_us == 12000 && beat.data_us == 1500);
+    close_bench(&bench);
+}
+
 #define TESTS(X) \
     X(test_exchange_deals_the_next_step_while_its_weights_come_in) \
     X(test_exchange_deals_nothing_early_where_that_is_not_to_be) \
+    X(test_exchange_tells_how_much_of_compute_waited_for_data) \
     X(test_exchange_calls_early_lanes_off_for_one_of_the_step_in_work) \
     X(test_exchange_calls_early_lanes_off_when_it_loses_one) \
     X(test_exchange_writes_no_block_that_an_early_lane_may_read) \
@@ -1490,6 +1571,8 @@ static void test_exchange_tells_how_much_of_it_was_hidden_behind_compute(void)
     X(test_exchange_takes_weights_of_its_run_version_and_shard_only) \
     X(test_exchange_ends_with_an_evaluation_and_a_digest) \
     X(test_exchange_swaps_only_when_the_evaluation_is_done) \
+    X(test_exchange_holds_a_version_until_a_view_lets_it_go_on) \
+    X(test_exchange_begins_nothing_early_on_a_version_that_is_held) \
     X(test_exchange_names_the_tensor_that_ends_broken) \
     X(test_exchange_tells_why_its_compute_gave_up) \
     X(test_exchange_asked_to_stop_works_until_the_job_ends) \

@@ -12,7 +12,10 @@
     X(test_exchange_codec_sparse_adds_changes_to_the_version_before) \
     X(test_exchange_codec_sparse_asks_for_all_without_the_version_before) \
     X(test_exchange_codec_sparse_does_not_take_an_index_past_the_end) \
-    X(test_exchange_codec_sparse_forgets_in_a_new_era)
+    X(test_exchange_codec_sparse_forgets_in_a_new_era) \
+    X(test_exchange_codec_sends_running_means_as_they_are) \
+    X(test_exchange_codec_sends_nothing_of_what_is_frozen) \
+    X(test_exchange_codec_asks_for_what_is_frozen_once)
 
 /* A worker with both lanes, two blocks of 256 weights on one shard. */
 enum { ELEMENTS = 256, BLOCKS = 2, LANES = 2, PAIRS = 3 };
@@ -27,6 +30,7 @@ struct bench {
     struct outbox out;
     struct buffer_pool *pool;
     struct layout *layout;
+    enum tensor_update update; /* of the only tensor */
     uint64_t now_ms;
     uint32_t number, era;
 };
@@ -63,7 +67,8 @@ static void send_view(struct bench *bench, uint64_t start_step)
 /* settings that a test has put in stay. */
 static void open_bench(struct bench *bench, enum codec_kind codec)
 {
-    struct tensor_spec tensor = {.name = "w", .dims = 2, .shape = {BLOCKS, ELEMENTS}};
+    struct tensor_spec tensor = {.name = "w", .dims = 2, .shape = {BLOCKS, ELEMENTS},
+                                 .update = bench->update};
     bench->now_ms = 1000;
     bench->settings.exchange.codec = codec;
     bench->settings.exchange.topk_fraction = (double)PAIRS / ELEMENTS;
@@ -326,6 +331,76 @@ static void test_exchange_codec_sparse_forgets_in_a_new_era(void)
                     0);
     for (size_t i = 0; i < ELEMENTS; i++)
         CU_ASSERT_EQUAL(found[i], 0.0f);
+    close_bench(&bench);
+}
+
+static void test_exchange_codec_sends_running_means_as_they_are(void)
+{
+    for (int codec = CODEC_F32; codec < CODEC_COUNT; codec++) {
+        struct bench bench = {.update = UPDATE_AVERAGE};
+        open_bench(&bench, (enum codec_kind)codec);
+        whole_weights(&bench, 0, 0.5f);
+        both_leaves(&bench, 0, 1);
+        const struct message *push = only(&bench, MSG_PUSH);
+        CU_ASSERT_EQUAL(push->key.codec, CODEC_F32);
+        CU_ASSERT_EQUAL_FATAL(push->payload->size_bytes, ELEMENTS * sizeof(float));
+        float seventh = (0.0f + 7.0f * 0.01f) + (1.0f + 7.0f * 0.01f);
+        CU_ASSERT_EQUAL(((const float *)push->payload->data)[7], seventh);
+        close_bench(&bench);
+    }
+}
+
+/* A frozen block is at the version, and as this worker has it. */
+static void same(struct bench *bench, uint32_t block, uint64_t version)
+{
+    struct message msg = {.kind = MSG_SAME, .run = job_run, .era = bench->era};
+    msg.key = (struct block_key){.step = version, .block = block};
+    hear(bench, shard, &msg);
+}
+
+static size_t count_of(const struct bench *bench, enum message_kind kind)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < bench->out.count; i++)
+        count += bench->out.items[i].msg.kind == kind;
+    return count;
+}
+
+static void test_exchange_codec_sends_nothing_of_what_is_frozen(void)
+{
+    struct bench bench = {.update = UPDATE_FROZEN};
+    open_bench(&bench, CODEC_INT8);
+    whole_weights(&bench, 0, 0.5f);
+    for (uint64_t step = 0; step < 3; step++) {
+        CU_ASSERT_EQUAL(count_of(&bench, MSG_PASS), BLOCKS);
+        const struct message *pass = only(&bench, MSG_PASS);
+        CU_ASSERT_PTR_NULL(pass->payload);
+        CU_ASSERT(pass->key.step == step && pass->key.lane_end == LANES);
+        both_leaves(&bench, step, 1); /* nobody asked for that */
+        CU_ASSERT_EQUAL(bench.out.count, 0);
+        same(&bench, 0, step + 1);
+        same(&bench, 1, step + 1);
+        done(&bench, step);
+        const float *flat = only(&bench, MSG_TRAIN_LANE)->task.weights;
+        CU_ASSERT(flat[0] == 0.5f && flat[ELEMENTS * BLOCKS - 1] == 0.5f);
+    }
+    close_bench(&bench);
+}
+
+static void test_exchange_codec_asks_for_what_is_frozen_once(void)
+{
+    struct bench bench = {.update = UPDATE_FROZEN};
+    open_bench(&bench, CODEC_F32);
+    CU_ASSERT_EQUAL(only(&bench, MSG_PULL)->key.codec, CODEC_F32); /* all of it */
+    same(&bench, 0, 0); /* which cannot be meant */
+    whole_weights(&bench, 0, 0.5f);
+    bench.now_ms += 1000;
+    hear(&bench, (struct address){0}, NULL);
+    CU_ASSERT_EQUAL(only(&bench, MSG_PULL)->key.codec, CODEC_SPARSE); /* it has it */
+    struct message lack = {.kind = MSG_LACK, .run = job_run, .era = bench.era};
+    lack.key = (struct block_key){.lane_begin = 0, .lane_end = LANES};
+    hear(&bench, shard, &lack);
+    CU_ASSERT_EQUAL(count_of(&bench, MSG_PASS), 1); /* again */
     close_bench(&bench);
 }
 

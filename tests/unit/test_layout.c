@@ -88,6 +88,14 @@ static void test_layout_refuses_what_makes_no_model(void)
     bad.name[0] = 0;
     refuse(bad, 256, "name");
     bad = tensors[0];
+    bad.rate_scale = 1001;
+    refuse(bad, 256, "\"a.weight\" has a rate_scale of 1001; expected 0 to 1000");
+    bad.update = UPDATE_AVERAGE;
+    bad.rate_scale = 1.5f;
+    refuse(bad, 256, "has a rate_scale of 1.5; expected 0 to 1");
+    bad.rate_scale = NAN;
+    refuse(bad, 256, "rate_scale");
+    bad = tensors[0];
     bad.dims = 5;
     refuse(bad, 256, "5 dimensions");
     bad = tensors[0];
@@ -139,6 +147,29 @@ static void test_layout_digest_tells_models_apart(void)
     memcpy(other, tensors, sizeof(other));
     other[1].init = INIT_HE;
     check_digest_differs(other, 256);
+    memcpy(other, tensors, sizeof(other));
+    other[1].update = UPDATE_FROZEN;
+    check_digest_differs(other, 256);
+    memcpy(other, tensors, sizeof(other));
+    other[2].rate_scale = 0.5f;
+    check_digest_differs(other, 256);
+}
+
+/* What was written before tensors had rates of their own is of the same layout. */
+static void test_layout_digest_does_not_tell_a_rate_of_1_from_none(void)
+{
+    struct tensor_spec other[3];
+    struct layout *a = make(256), *b = NULL;
+    char first[65], second[65];
+    memcpy(other, tensors, sizeof(other));
+    other[0].rate_scale = other[1].rate_scale = 1;
+    CU_ASSERT_EQUAL_FATAL(layout_create(other, 3, 256, &b, NULL), 0);
+    CU_ASSERT_EQUAL(tensor_rate_scale(&a->tensors[0]), 1.0f);
+    CU_ASSERT_EQUAL(layout_digest(a, first), 0);
+    CU_ASSERT_EQUAL(layout_digest(b, second), 0);
+    CU_ASSERT_STRING_EQUAL(first, second);
+    layout_destroy(a);
+    layout_destroy(b);
 }
 
 #define TESTS(X)                                               \
@@ -146,6 +177,7 @@ static void test_layout_digest_tells_models_apart(void)
     X(test_layout_initial_weights_do_not_depend_on_the_blocks) \
     X(test_layout_refuses_what_makes_no_model)                 \
     X(test_layout_initial_weights_do_not_depend_on_other_tensors) \
-    X(test_layout_digest_tells_models_apart)
+    X(test_layout_digest_tells_models_apart)                   \
+    X(test_layout_digest_does_not_tell_a_rate_of_1_from_none)
 
 UNIT_MAIN("layout", TESTS)

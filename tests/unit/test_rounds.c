@@ -111,11 +111,48 @@ static void test_rounds_servers_take_the_mean_difference_with_nesterov(void)
     CU_ASSERT_EQUAL(out, w - 0.5f * (-0.5f + 0.75f * (0.75f * 1.5f - 0.5f)));
 }
 
+/* A running mean moves by lanes as far as by steps, and by what rounds say. */
+static void test_rounds_say_what_becomes_of_a_running_mean(void)
+{
+    struct settings settings = local_settings(5);
+    struct batching batching = {.sample_count = 100, .batch = 32, .lane_count = 4};
+    struct rounds_average average = rounds_average_of(&settings, &batching, 0, 0.25f, 1.0);
+    CU_ASSERT(average.keep == 1.0f && average.scale == -0.25f);
+    settings.exchange.consistency = CONSISTENCY_BSP;
+    average = rounds_average_of(&settings, &batching, 0, 0.25f, 1.0);
+    CU_ASSERT(average.keep == 0.75f && average.scale == 0.25f / 32);
+    average = rounds_average_of(&settings, &batching, 0, 0.25f, 0.5);
+    CU_ASSERT(average.keep == 0.875f && average.scale == 0.25f / 32);
+}
+
+static void test_rounds_know_what_servers_keep_of_a_weight(void)
+{
+    struct settings settings = local_settings(5);
+    CU_ASSERT_EQUAL(rounds_state_count(&settings), 1);
+    settings.optimizer.average = 0.9;
+    CU_ASSERT_EQUAL(rounds_state_count(&settings), 2);
+    CU_ASSERT_STRING_EQUAL(rounds_state_name(&settings, 0), "momentum");
+    CU_ASSERT_STRING_EQUAL(rounds_state_name(&settings, 1), "average");
+    settings.exchange.consistency = CONSISTENCY_BSP;
+    CU_ASSERT_EQUAL(rounds_state_count(&settings), 3);
+    CU_ASSERT_STRING_EQUAL(rounds_state_name(&settings, 2), "average");
+    CU_ASSERT_DOUBLE_EQUAL(rounds_average_share(&settings, 0), 9.0 / 11.0, 1e-15);
+    CU_ASSERT_DOUBLE_EQUAL(rounds_average_share(&settings, 1000), 0.1, 1e-15);
+    struct tensor_spec tensor = {.rate_scale = 0.5f};
+    CU_ASSERT_EQUAL(rounds_server_rate_scale(&settings, &tensor), 0.5f);
+    settings.exchange.codec = CODEC_SPARSE; /* workers have made the step */
+    CU_ASSERT_EQUAL(rounds_server_rate_scale(&settings, &tensor), 1.0f);
+    tensor.update = UPDATE_AVERAGE;
+    CU_ASSERT_EQUAL(rounds_server_rate_scale(&settings, &tensor), 0.5f);
+}
+
 #define TESTS(X)                                                    \
     X(test_rounds_are_steps_unless_local)                           \
     X(test_rounds_of_topk_leave_servers_to_add)                     \
     X(test_rounds_of_a_job_have_all_its_steps)                      \
     X(test_rounds_are_due_when_the_steps_are_full)                  \
-    X(test_rounds_servers_take_the_mean_difference_with_nesterov)
+    X(test_rounds_servers_take_the_mean_difference_with_nesterov)   \
+    X(test_rounds_say_what_becomes_of_a_running_mean)               \
+    X(test_rounds_know_what_servers_keep_of_a_weight)
 
 UNIT_MAIN("rounds", TESTS)

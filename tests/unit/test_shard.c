@@ -180,6 +180,26 @@ static void test_shard_makes_the_same_bits_whoever_holds_the_versions(void)
     close_bench(&held);
 }
 
+/* A version that is evaluated is kept, also when the view that says so comes after it was made. */
+static void test_shard_keeps_the_version_that_is_evaluated(void)
+{
+    struct bench bench = {0};
+    open_bench(&bench);
+    bench.view.early_stop.hold_step = 2;
+    send_view(&bench, 0);
+    push(&bench, first, 0, (struct lane_node){0, 4}, 1.0f);
+    CU_ASSERT_EQUAL(count_of(&bench, MSG_BLOCK_STATE), 0);
+    push(&bench, first, 1, (struct lane_node){0, 4}, 1.0f);
+    CU_ASSERT_EQUAL(only(&bench, store, MSG_BLOCK_STATE)->key.step, 2);
+    push(&bench, first, 2, (struct lane_node){0, 4}, 1.0f); /* a worker of the next view */
+    CU_ASSERT_EQUAL(count_of(&bench, MSG_BLOCK_STATE), 0);
+    bench.view.early_stop.hold_step = 3;
+    next_view(&bench);
+    send_view(&bench, 0);
+    CU_ASSERT_EQUAL(only(&bench, store, MSG_BLOCK_STATE)->key.step, 3);
+    close_bench(&bench);
+}
+
 static void test_shard_waits_for_the_store_when_checkpoints_are_behind(void)
 {
     struct bench bench = {0};
@@ -703,7 +723,7 @@ static void test_shard_keeps_no_version_before_that_another_worker_has(void)
     close_bench(&bench);
 }
 
-static void test_shard_backup_keeps_the_version_before_for_a_sole_worker_alone(void)
+static void test_shard_backup_keeps_the_version_before_for_a_sole_firstlone(void)
 {
     for (uint32_t sole = 0; sole < 2; sole++) {
         struct bench bench = {0};
@@ -729,7 +749,7 @@ static void test_shard_backup_keeps_the_version_before_for_a_sole_worker_alone(v
 #define TESTS(X) \
     X(test_shard_keeps_the_version_before_for_who_comes_after_a_sole_worker) \
     X(test_shard_keeps_no_version_before_that_another_worker_has) \
-    X(test_shard_backup_keeps_the_version_before_for_a_sole_worker_alone) \
+    X(test_shard_backup_keeps_the_version_before_for_a_sole_firstlone) \
     X(test_shard_says_hello_until_it_has_a_view) \
     X(test_shard_answers_every_pusher_when_the_tree_is_whole) \
     X(test_shard_counts_a_push_once_however_often_it_comes) \
@@ -740,6 +760,7 @@ static void test_shard_backup_keeps_the_version_before_for_a_sole_worker_alone(v
     X(test_shard_keeps_an_old_version_whole_for_a_slow_reply) \
     X(test_shard_makes_the_same_bits_whoever_holds_the_versions) \
     X(test_shard_waits_for_the_store_when_checkpoints_are_behind) \
+    X(test_shard_keeps_the_version_that_is_evaluated) \
     X(test_shard_takes_its_blocks_from_the_store_when_resumed) \
     X(test_shard_answers_a_repeated_push_of_the_last_step) \
     X(test_shard_answers_a_push_of_long_ago_with_what_it_has) \

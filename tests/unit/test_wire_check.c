@@ -41,6 +41,9 @@ static void test_wire_check_refuses_a_view_that_contradicts_itself(void)
     REFUSES(msg, view_body.number, 0);
     REFUSES(msg, view_body.era, 0);
     REFUSES(msg, view_body.start_step, 6);
+    REFUSES(msg, view_body.early_stop.hold_step, 6);
+    REFUSES(msg, view_body.early_stop.best_step, 1);
+    REFUSES(msg, view_body.early_stop.best_loss, NAN);
     REFUSES(msg, view_body.step_count, UINT64_MAX);
     REFUSES(msg, view_body.train_count, UINT64_MAX);
     REFUSES(msg, view_body.shard_count, 0);
@@ -180,7 +183,8 @@ static void test_wire_check_refuses_a_hello_out_of_range(void)
 static void test_wire_check_refuses_results_out_of_range(void)
 {
     struct message msg = {.kind = MSG_LANE_DONE};
-    msg.lane = (struct lane_result){.lane = 3, .sample_count = 8, .correct_count = 8};
+    msg.lane = (struct lane_result){
+        .lane = 3, .sample_count = 2, .answer_count = 8, .correct_count = 8};
     REFUSES(msg, lane.lane, LANES_MAX);
     REFUSES(msg, lane.correct_count, 9);
     REFUSES(msg, lane.step, UINT64_MAX);
@@ -204,6 +208,8 @@ static void test_wire_check_refuses_results_out_of_range(void)
     REFUSES(msg, beat.cpu_us, UINT64_MAX);
     REFUSES(msg, beat.exchange_us, UINT64_MAX);
     REFUSES(msg, beat.exposed_us, 1); /* more than all of it */
+    REFUSES(msg, beat.compute_us, UINT64_MAX);
+    REFUSES(msg, beat.data_us, 1); /* more than all of it */
     REFUSES(msg, beat.bytes_in, UINT64_MAX);
     REFUSES(msg, beat.sent_ms, UINT64_MAX);
     REFUSES(msg, beat.version_sum, UINT64_MAX);
@@ -219,6 +225,17 @@ static void test_wire_check_refuses_results_out_of_range(void)
     REFUSES(msg, drain.rank, WORKERS_MAX);
     msg = (struct message){.kind = MSG_ALARM, .outcome = {.code = ERR_LOST}};
     REFUSES(msg, outcome.code, 1);
+}
+
+static void test_wire_check_refuses_an_echo_that_is_too_long(void)
+{
+    struct err_msg why = {0};
+    struct buffer payload = {.size_bytes = WIRE_ECHO_BYTES_MAX};
+    struct message msg = {.kind = MSG_ECHO, .payload = &payload};
+    CU_ASSERT(wire_check(&msg, &why) == 0);
+    payload.size_bytes++;
+    CU_ASSERT(wire_check(&msg, &why) == ERR_PROTO);
+    CU_ASSERT_STRING_EQUAL(why.text, "echo: has 1048577 bytes; at most 1048576 are sent back");
 }
 
 static void test_wire_kinds_have_their_own_texts(void)
@@ -248,6 +265,7 @@ static void test_wire_kinds_have_their_own_texts(void)
     X(test_wire_check_knows_which_kinds_are_of_a_node)             \
     X(test_wire_check_refuses_a_hello_out_of_range)                \
     X(test_wire_check_refuses_results_out_of_range)                \
+    X(test_wire_check_refuses_an_echo_that_is_too_long)            \
     X(test_wire_kinds_have_their_own_texts)
 
 UNIT_MAIN("wire_check", TESTS)
