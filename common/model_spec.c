@@ -8,84 +8,11 @@
 #include "common/document.h"
 #include "common/jobfile.h"
 #include "common/nearest.h"
+#include "common/op_keys.h"
 #include "common/setting_show.h"
 #include "common/setting_value.h"
 
-enum { PATH_BYTES = 128, COMMON_KEYS = 3 /* op, name, inputs: the first rows */ };
-
-#define OP(kind) (1U << OP_##kind)
-#define POOLS (OP(MAXPOOL2D) | OP(AVGPOOL2D))
-#define ALL_OPS ((1U << OP_KIND_COUNT) - 1U)
-
-static const char op_words[] = "dense conv2d maxpool2d avgpool2d global_avgpool relu tanh sigmoid "
-                               "flatten dropout add";
-
-/* A key of some kinds of operator. */
-struct op_key {
-    unsigned ops; /* which kinds take it, a bit each */
-    struct setting setting;
-};
-
-#define KEY(ops_, key_, type_, field_, min_, max_, initial_, help_) \
-    {.ops = ops_, \
-     .setting = {.path = #key_, \
-                 .type = SETTING_##type_, \
-                 .offset = offsetof(struct op_spec, field_), \
-                 .unit = "", \
-                 .min = min_, \
-                 .max = max_, \
-                 .initial = initial_, \
-                 .is_decisive = true, \
-                 .help = help_}},
-
-static const struct op_key keys[] = {
-    {.ops = ALL_OPS,
-     .setting = {.path = "op",
-                 .type = SETTING_CHOICE,
-                 .offset = offsetof(struct op_spec, kind),
-                 .unit = "",
-                 .choices = op_words,
-                 .help = "which operator it is"}},
-    KEY(ALL_OPS, name, NAME, name, 0, 0, "the operator and a running number: conv2d1",
-        "begins the names of its tensors; others name it as their input")
-        KEY(ALL_OPS, inputs, INPUTS, inputs, 0, 0, "the operator before",
-            "what it takes: one, and two of the same shape for add")
-            KEY(OP(DENSE), units, U32, units, 1, 16777216, NULL, "numbers out")
-                KEY(OP(CONV2D), filters, U32, filters, 1, 65536, NULL, "channels out")
-                    KEY(OP(CONV2D), kernel, PAIR, kernel, 1, 1024, NULL, "size of the window")
-                        KEY(POOLS, kernel, PAIR, kernel, 1, 1024, "2", "size of the window") KEY(
-                            OP(CONV2D), stride, PAIR, stride, 1, 1024, "1", "step of the window"){
-                            .ops = POOLS,
-                            .setting = {.path = "stride",
-                                        .type = SETTING_PAIR,
-                                        .offset = offsetof(struct op_spec, stride),
-                                        .unit = "",
-                                        .min = 1,
-                                        .max = 1024,
-                                        .initial = "kernel",
-                                        .is_decisive = true,
-                                        .help = "step of the window"}},
-    KEY(OP(CONV2D) | POOLS, padding, PADDING, padding, 0, 1023, "0",
-        "border on each side; same: as many out as in / stride, rounded up")
-        KEY(OP(DROPOUT), rate, FLOAT, rate, 0, 0.99, "0.5",
-            "share of inputs set to zero in training")
-            KEY(OP(DENSE) | OP(CONV2D), bias, BOOL, bias, 0, 0, "true",
-                "a number is added to each output"){
-                .ops = OP(DENSE) | OP(CONV2D),
-                .setting =
-                    {.path = "init",
-                     .type = SETTING_CHOICE,
-                     .offset = offsetof(struct op_spec, init),
-                     .unit = "",
-                     .choices =
-                         "zero he xavier",
-                     .initial =
-                         "he",
-                     .is_decisive = true,
-                     .help =
-                         "how weights start: he: normal, for relu; xavier: uniform, for tanh and "
-                         "sigmoid"}},
-};
+enum { PATH_BYTES = 128 };
 
 /* What is known while the list is read. */
 struct reader {
@@ -95,34 +22,6 @@ struct reader {
     unsigned kind_counts[OP_KIND_COUNT];
     struct err_msg *why;
 };
-
-const char *op_kind_name(enum op_kind kind)
-{
-    static const char *const names[] = {
-        [OP_DENSE] = "dense",
-        [OP_CONV2D] = "conv2d",
-        [OP_MAXPOOL2D] = "maxpool2d",
-        [OP_AVGPOOL2D] = "avgpool2d",
-        [OP_GLOBAL_AVGPOOL] = "global_avgpool",
-        [OP_RELU] = "relu",
-        [OP_TANH] = "tanh",
-        [OP_SIGMOID] = "sigmoid",
-        [OP_FLATTEN] = "flatten",
-        [OP_DROPOUT] = "dropout",
-        [OP_ADD] = "add",
-    };
-    assert(kind < OP_KIND_COUNT);
-    return names[kind];
-}
-
-static const struct op_key *find_key(enum op_kind kind, const char *name)
-{
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-        if ((keys[i].ops >> kind & 1U) != 0 && strcmp(keys[i].setting.path, name) == 0)
-            return &keys[i];
-    }
-    return NULL;
-}
 
 static const struct job_value *member(const struct job_value *group, const char *key)
 {
@@ -160,10 +59,11 @@ static int refuse_found(const struct reader *reader, const struct job_value *val
 static int refuse_key(const struct reader *reader, enum op_kind kind, const struct job_value *value)
 {
     struct nearest nearest = {.word = value->key};
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-        if ((keys[i].ops >> kind & 1U) != 0)
+    size_t count;
+    const struct op_key *keys = op_keys(&count);
+    for (size_t i = 0; i < count; i++)
+        if (op_key_is_of(&keys[i], kind))
             nearest_offer(&nearest, keys[i].setting.path);
-    }
     if (nearest_word(&nearest) != NULL)
         return refuse(reader, value, value->key, "unknown key of %s; did you mean \"%s\"?",
                       op_kind_name(kind), nearest_word(&nearest));
@@ -196,7 +96,7 @@ static int read_name(struct reader *reader, const struct job_value *group, struc
     const struct job_value *value = member(group, "name");
     unsigned number = ++reader->kind_counts[op->kind];
     if (value != NULL && (value->kind != JOB_TEXT || !is_name(value->text)))
-        return refuse_found(reader, value, find_key(op->kind, "name"));
+        return refuse_found(reader, value, op_key_find(op->kind, "name"));
     if (value != NULL)
         snprintf(op->name, sizeof(op->name), "%s", value->text);
     else
@@ -211,35 +111,52 @@ static int read_name(struct reader *reader, const struct job_value *group, struc
     return 0;
 }
 
+static int refuse_unknown(const struct reader *reader, const struct job_value *value,
+                          const char *key)
+{
+    struct nearest nearest = {.word = value->text};
+    nearest_offer(&nearest, "input");
+    for (size_t i = 0; i < reader->op_idx; i++)
+        nearest_offer(&nearest, reader->model->ops[i].name);
+    const char *meant = nearest_word(&nearest);
+    return refuse(reader, value, key, "no operator before it is called \"%.60s\"%s%s%s",
+                  value->text, meant == NULL ? "" : "; did you mean \"", meant == NULL ? "" : meant,
+                  meant == NULL ? "" : "\"?");
+}
+
 static int read_input(const struct reader *reader, const struct job_value *value,
                       const struct op_key *key, struct op_spec *op)
 {
     if (value->kind != JOB_TEXT)
         return refuse_found(reader, value, key);
     int32_t op_idx = find_op(reader, value->text);
-    if (op_idx >= -1) {
-        op->inputs[op->input_count++] = op_idx;
-        return 0;
-    }
-    struct nearest nearest = {.word = value->text};
-    nearest_offer(&nearest, "input");
-    for (size_t i = 0; i < reader->op_idx; i++)
-        nearest_offer(&nearest, reader->model->ops[i].name);
-    const char *meant = nearest_word(&nearest);
-    return refuse(reader, value, "inputs", "no operator before it is called \"%.60s\"%s%s%s",
-                  value->text, meant == NULL ? "" : "; did you mean \"", meant == NULL ? "" : meant,
-                  meant == NULL ? "" : "\"?");
+    if (op_idx < -1)
+        return refuse_unknown(reader, value, "inputs");
+    op->inputs[op->input_count++] = op_idx;
+    return 0;
+}
+
+static int refuse_count(const struct reader *reader, const struct job_value *value, size_t found,
+                        enum op_kind kind)
+{
+    struct op_inputs takes = op_kind_inputs(kind);
+    if (takes.min == takes.max)
+        return refuse(reader, value, "inputs", "found %zu names, and %s takes %zu", found,
+                      op_kind_name(kind), takes.min);
+    return refuse(reader, value, "inputs", "found %zu names, and %s takes %zu to %zu", found,
+                  op_kind_name(kind), takes.min, takes.max);
 }
 
 static int read_inputs(const struct reader *reader, const struct job_value *group,
                        struct op_spec *op)
 {
-    const struct op_key *key = find_key(op->kind, "inputs");
+    const struct op_key *key = op_key_find(op->kind, "inputs");
     const struct job_value *value = member(group, "inputs");
-    size_t wanted = op->kind == OP_ADD ? 2 : 1;
-    if (value == NULL && op->kind == OP_ADD)
+    struct op_inputs takes = op_kind_inputs(op->kind);
+    if (value == NULL && takes.min > 1)
         return refuse(reader, group, "inputs",
-                      "missing: add needs the names of two operators, as (\"relu1\", \"conv2d2\")");
+                      "missing: %s needs the names of two operators, as (\"relu1\", \"conv2d2\")",
+                      op_kind_name(op->kind));
     if (value == NULL) {
         op->inputs[0] = (int32_t)reader->op_idx - 1;
         op->input_count = 1;
@@ -249,14 +166,29 @@ static int read_inputs(const struct reader *reader, const struct job_value *grou
         return refuse_found(reader, value, key);
     const struct job_value *items = value->kind == JOB_LIST ? value->items : value;
     size_t count = value->kind == JOB_LIST ? value->count : 1;
-    if (count != wanted)
-        return refuse(reader, value, "inputs", "found %zu names, and %s takes %zu", count,
-                      op_kind_name(op->kind), wanted);
+    if (count < takes.min || count > takes.max)
+        return refuse_count(reader, value, count, op->kind);
     for (size_t i = 0; i < count; i++) {
         int err = read_input(reader, &items[i], key, op);
         if (err != 0)
             return err;
     }
+    return 0;
+}
+
+/* The operator whose weight it uses: one that is no input of the model. */
+static int read_tie(const struct reader *reader, const struct job_value *group, struct op_spec *op)
+{
+    const struct op_key *key = op_key_find(op->kind, "tie");
+    const struct job_value *value = key == NULL ? NULL : member(group, "tie");
+    if (value == NULL)
+        return 0;
+    if (value->kind != JOB_TEXT)
+        return refuse_found(reader, value, key);
+    int32_t op_idx = find_op(reader, value->text);
+    if (op_idx < 0)
+        return refuse_unknown(reader, value, "tie");
+    op->tied = (uint32_t)op_idx + 1;
     return 0;
 }
 
@@ -293,7 +225,8 @@ static int read_kind(const struct reader *reader, const struct job_value *group,
     }
     if (member(group, "op") == NULL)
         return refuse(reader, group, "op", "missing: which operator is it? (%s)", op_words);
-    return read_key(reader, group, &keys[0], op);
+    size_t count;
+    return read_key(reader, group, &op_keys(&count)[0], op);
 }
 
 static int read_op(struct reader *reader, const struct job_value *group, struct op_spec *op)
@@ -301,17 +234,20 @@ static int read_op(struct reader *reader, const struct job_value *group, struct 
     op->line = group->line;
     int err = read_kind(reader, group, op);
     for (size_t i = 0; err == 0 && i < group->count; i++) {
-        if (find_key(op->kind, group->items[i].key) == NULL)
+        if (op_key_find(op->kind, group->items[i].key) == NULL)
             err = refuse_key(reader, op->kind, &group->items[i]);
     }
     if (err == 0)
         err = read_name(reader, group, op);
     if (err == 0)
         err = read_inputs(reader, group, op);
-    for (size_t i = COMMON_KEYS; err == 0 && i < ARRAY_LEN(keys); i++) {
-        if ((keys[i].ops >> op->kind & 1U) != 0)
+    if (err == 0)
+        err = read_tie(reader, group, op);
+    size_t count;
+    const struct op_key *keys = op_keys(&count);
+    for (size_t i = OP_KEYS_COMMON; err == 0 && i < count; i++)
+        if (op_key_is_of(&keys[i], op->kind) && keys[i].setting.type != SETTING_OPERATOR)
             err = read_key(reader, group, &keys[i], op);
-    }
     if (op->padding[0] == PADDING_SAME) {
         op->padding_same = true;
         op->padding[0] = op->padding[1] = 0;
@@ -327,8 +263,8 @@ static int check_used(struct reader *reader, const struct job_value *list)
         bool is_used = false;
         for (size_t j = i + 1; !is_used && j < model->op_count; j++) {
             const struct op_spec *op = &model->ops[j];
-            is_used =
-                op->inputs[0] == (int32_t)i || (op->input_count > 1 && op->inputs[1] == (int32_t)i);
+            for (size_t k = 0; k < op->input_count; k++)
+                is_used |= op->inputs[k] == (int32_t)i;
         }
         reader->op_idx = i;
         if (!is_used)
@@ -354,7 +290,8 @@ int model_spec_read(const struct jobfile *file, const struct job_value *operator
     if (operators->count > OP_COUNT_MAX)
         return setting_refuse(&place, operators, why, "found %zu operators, expected at most %d",
                               operators->count, OP_COUNT_MAX);
-    struct model_spec model = {.loss = model_out->loss, .op_count = operators->count};
+    struct model_spec model = *model_out;
+    model.op_count = operators->count;
     model.ops = calloc(model.op_count, sizeof(*model.ops));
     if (model.ops == NULL)
         return err_set(why, ERR_NOMEM, "model.operators: out of memory");
@@ -409,12 +346,17 @@ static struct document *inputs_document(const struct model_spec *model, const st
 static struct document *op_document(const struct model_spec *model, const struct op_spec *op)
 {
     struct document *object = document_object();
-    for (size_t i = 0; object != NULL && i < ARRAY_LEN(keys); i++) {
+    size_t count;
+    const struct op_key *keys = op_keys(&count);
+    for (size_t i = 0; object != NULL && i < count; i++) {
         const struct setting *setting = &keys[i].setting;
-        if ((keys[i].ops >> op->kind & 1U) == 0)
+        bool is_untied = setting->type == SETTING_OPERATOR && op->tied == 0;
+        if (!op_key_is_of(&keys[i], op->kind) || is_untied)
             continue;
         if (setting->type == SETTING_INPUTS)
             object = put(object, setting->path, inputs_document(model, op));
+        else if (setting->type == SETTING_OPERATOR)
+            object = put(object, setting->path, document_text(model->ops[op->tied - 1].name));
         else if (setting->type == SETTING_PADDING && op->padding_same)
             object = put(object, setting->path, document_text("same"));
         else
@@ -437,31 +379,37 @@ struct document *model_spec_document(const struct model_spec *model)
 
 void model_spec_write(const struct model_spec *model, FILE *stream)
 {
+    size_t count;
+    const struct op_key *keys = op_keys(&count);
     for (size_t i = 0; i < model->op_count; i++) {
         const struct op_spec *op = &model->ops[i];
         fprintf(stream, "%s %s", op_kind_name(op->kind), op->name);
         for (size_t j = 0; j < op->input_count; j++)
             fprintf(stream, " %d", op->inputs[j]);
-        for (size_t j = COMMON_KEYS; j < ARRAY_LEN(keys); j++) {
-            if ((keys[j].ops >> op->kind & 1U) == 0)
+        for (size_t j = OP_KEYS_COMMON; j < count; j++) {
+            if (!op_key_is_of(&keys[j], op->kind) || keys[j].setting.type == SETTING_OPERATOR)
                 continue;
             fprintf(stream, " %s=", keys[j].setting.path);
             setting_write(&keys[j].setting, op, stream);
         }
+        if (op->tied > 0)
+            fprintf(stream, " tie=%u", op->tied - 1);
         fprintf(stream, "%s\n", op->padding_same ? " same" : "");
     }
 }
 
 void model_spec_print(FILE *stream, enum settings_form form)
 {
-    for (size_t i = 0; i < COMMON_KEYS; i++)
+    size_t count;
+    const struct op_key *keys = op_keys(&count);
+    for (size_t i = 0; i < OP_KEYS_COMMON; i++)
         setting_print(stream, form, &keys[i].setting, keys[i].setting.path);
     for (int kind = 0; kind < OP_KIND_COUNT; kind++) {
-        for (size_t i = COMMON_KEYS; i < ARRAY_LEN(keys); i++) {
+        for (size_t i = OP_KEYS_COMMON; i < count; i++) {
             char name[64];
             snprintf(name, sizeof(name), "%s.%s", op_kind_name((enum op_kind)kind),
                      keys[i].setting.path);
-            if ((keys[i].ops >> kind & 1U) != 0)
+            if (op_key_is_of(&keys[i], (enum op_kind)kind))
                 setting_print(stream, form, &keys[i].setting, name);
         }
     }

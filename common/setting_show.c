@@ -32,7 +32,7 @@ static struct document *append(struct document *array, struct document *value)
 static struct document *list_document(const struct setting *setting, const void *field)
 {
     struct document *array = document_array();
-    if (setting->type == SETTING_COLUMNS) {
+    if (setting->type == SETTING_COLUMNS || setting->type == SETTING_TEXTS) {
         const struct text_list *list = field;
         for (size_t i = 0; array != NULL && i < list->count; i++)
             array = append(array, document_text(list->items[i]));
@@ -69,6 +69,7 @@ struct document *setting_document(const struct setting *setting, const void *bas
     case SETTING_COLUMN:
         return document_text(*(char *const *)field);
     case SETTING_COLUMNS:
+    case SETTING_TEXTS:
     case SETTING_REALS:
     case SETTING_PAIR:
     case SETTING_PADDING:
@@ -76,6 +77,7 @@ struct document *setting_document(const struct setting *setting, const void *bas
     case SETTING_NAME:
         return document_text(field);
     case SETTING_INPUTS:
+    case SETTING_OPERATOR:
     case SETTING_OPERATORS:
         break;
     }
@@ -95,7 +97,7 @@ static const char *file_name(const char *path)
 
 static void write_list(const struct setting *setting, const void *field, FILE *stream)
 {
-    if (setting->type == SETTING_COLUMNS) {
+    if (setting->type == SETTING_COLUMNS || setting->type == SETTING_TEXTS) {
         const struct text_list *list = field;
         for (size_t i = 0; i < list->count; i++)
             write_text(list->items[i], stream);
@@ -140,6 +142,7 @@ void setting_write(const struct setting *setting, const void *base, FILE *stream
         write_text(file_name(*(char *const *)field), stream);
         break;
     case SETTING_COLUMNS:
+    case SETTING_TEXTS:
     case SETTING_REALS:
     case SETTING_PAIR:
     case SETTING_PADDING:
@@ -147,6 +150,7 @@ void setting_write(const struct setting *setting, const void *base, FILE *stream
         break;
     case SETTING_NAME:
     case SETTING_INPUTS:
+    case SETTING_OPERATOR:
     case SETTING_OPERATORS:
         break;
     }

@@ -203,11 +203,13 @@ static int keep_value(const struct setting *setting, void *field, const struct j
     case SETTING_COLUMN:
         return keep_text(setting, field, value, ok_out);
     case SETTING_COLUMNS:
+    case SETTING_TEXTS:
         return keep_texts(setting, field, value, ok_out);
     case SETTING_REALS:
         return keep_reals(setting, field, value, ok_out);
     case SETTING_NAME:
     case SETTING_INPUTS:
+    case SETTING_OPERATOR:
     case SETTING_OPERATORS:
         break;
     }
@@ -248,6 +250,7 @@ int setting_assign_initial(const struct setting *setting, void *base)
         value.truth = strcmp(initial, "true") == 0;
         break;
     case SETTING_COLUMNS:
+    case SETTING_TEXTS:
     case SETTING_REALS:
         value.kind = JOB_LIST; /* empty: no row starts with items */
         break;
@@ -267,7 +270,7 @@ void setting_release(const struct setting *setting, void *base)
         setting->type == SETTING_COLUMN) {
         free(*(char **)field);
         *(char **)field = NULL;
-    } else if (setting->type == SETTING_COLUMNS) {
+    } else if (setting->type == SETTING_COLUMNS || setting->type == SETTING_TEXTS) {
         struct text_list *list = field;
         for (size_t i = 0; i < list->count; i++)
             free(list->items[i]);

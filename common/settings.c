@@ -270,6 +270,22 @@ static int check_data(const struct loader *loader)
     return 0;
 }
 
+static int check_loss(const struct loader *loader)
+{
+    const struct model_spec *model = &loader->settings->model;
+    if (model->loss == LOSS_SOFTMAX_CROSS_ENTROPY)
+        return 0;
+    if (model->label_smoothing > 0)
+        return refuse(loader, "model.label_smoothing",
+                      "found %g, which goes with model.loss \"softmax_cross_entropy\" only",
+                      model->label_smoothing);
+    if (model->class_weights.count > 0)
+        return refuse(loader, "model.class_weights",
+                      "found %zu numbers, which go with model.loss \"softmax_cross_entropy\" only",
+                      model->class_weights.count);
+    return 0;
+}
+
 static bool is_adaptive(enum optimizer_kind kind)
 {
     return kind == OPTIMIZER_ADAM || kind == OPTIMIZER_ADAMW;
@@ -334,6 +350,8 @@ int settings_load(const char *job_path, const char *const *sets, size_t set_coun
         err = check_job(&loader);
     if (err == 0)
         err = check_data(&loader);
+    if (err == 0)
+        err = check_loss(&loader);
     if (err == 0)
         err = check_training(&loader);
     if (err == 0)

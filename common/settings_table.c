@@ -75,6 +75,14 @@ static const struct setting table[] = {
 
     CHOICE(model.loss, "softmax_cross_entropy binary_cross_entropy mean_squared_error",
            "softmax_cross_entropy", true, "what training makes small")
+    ROW(model.label_smoothing, REAL, "", 0, BELOW_1, "0", true,
+        "softmax_cross_entropy: share of each label that is spread evenly over all classes; also "
+        "when it is evaluated")
+    ROW(model.class_weights, REALS, "", 0, 1e6, "", true,
+        "softmax_cross_entropy: what the loss of a sample of each class is multiplied by; the "
+        "step's mean is over samples, not over their weights; empty: 1; also when it is evaluated")
+    ROW(model.recompute, BOOL, "", 0, 0, "false", false,
+        "less memory for a third more time: most activations are computed again in backward")
     {.path = "model.operators", .type = SETTING_OPERATORS, .unit = "", .is_decisive = true,
      .help = "the network, as a list of operators; the last one's output is the model's"},
 
@@ -147,8 +155,9 @@ static const struct setting table[] = {
     ROW(worker.threads, U32, "threads", 1, 256, "1", false,
         "threads of a worker that compute lanes")
     WORD(worker.kernels, TEXT, "auto", false,
-         "kernels of OpenBLAS, such as \"Haswell\" or \"SkylakeX\": workers with the same ones "
-         "compute the same bits; auto: what OpenBLAS, or OPENBLAS_CORETYPE, chooses")
+         "kernels of OpenBLAS, such as \"Nehalem\" or \"Haswell\", which multiplies on processors "
+         "without AVX2 alone: workers with the same ones compute the same bits; auto: what "
+         "OpenBLAS, or OPENBLAS_CORETYPE, chooses")
 
     ROW(cluster.servers, U32, "processes", 1, 1024, "1", false, "parameter servers")
     ROW(cluster.workers, U32, "processes", 1, 1024, "1", false, "workers")
@@ -318,11 +327,13 @@ void setting_expected(const struct setting *setting, char *text_out, size_t byte
         [SETTING_CHOICE] = "one of ",
         [SETTING_COLUMN] = "a column's name or number",
         [SETTING_COLUMNS] = "a list of columns, as (\"sex\", 3)",
+        [SETTING_TEXTS] = "a list of texts, as (\"one\", \"two\")",
         [SETTING_REALS] = "a list of real numbers",
         [SETTING_PAIR] = "a whole number",
         [SETTING_PADDING] = "\"same\", or a whole number",
         [SETTING_NAME] = "a text of 1 to 47 letters, digits, '_', '-' and '.'",
         [SETTING_INPUTS] = "names of operators before it, or \"input\"",
+        [SETTING_OPERATOR] = "the name of an operator before it",
         [SETTING_OPERATORS] = "a list of groups, as ( { op = \"dense\"; units = 10; } )",
     };
     struct writer writer = {.text = text_out, .bytes = bytes};
@@ -347,7 +358,8 @@ static void write_initial(const struct setting *setting, char *text_out, size_t 
         snprintf(text_out, bytes, "required");
     else if (is_text)
         snprintf(text_out, bytes, "\"%s\"", setting->initial);
-    else if (setting->type == SETTING_COLUMNS || setting->type == SETTING_REALS)
+    else if (setting->type == SETTING_COLUMNS || setting->type == SETTING_TEXTS ||
+             setting->type == SETTING_REALS)
         snprintf(text_out, bytes, "()");
     else
         snprintf(text_out, bytes, "%s", setting->initial);

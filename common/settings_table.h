@@ -25,11 +25,13 @@ enum setting_type {
     SETTING_CHOICE,    /* one of a list of words; kept as an int, its place in the list */
     SETTING_COLUMN,    /* a column of a CSV file, by name or number; kept as text */
     SETTING_COLUMNS,   /* struct text_list of such columns */
+    SETTING_TEXTS,     /* struct text_list */
     SETTING_REALS,     /* struct real_list */
     SETTING_PAIR,      /* uint32_t[2]: rows, columns; one number stands for both */
     SETTING_PADDING,   /* a pair, or the word "same", kept as PADDING_SAME twice */
     SETTING_NAME,      /* of an operator: model_spec.h */
     SETTING_INPUTS,    /* of an operator */
+    SETTING_OPERATOR,  /* of an operator: the name of another */
     SETTING_OPERATORS, /* the list of operators */
 };
 

@@ -7,13 +7,13 @@
 #include "tests/unit/unit.h"
 #include "worker/nn/op.h"
 
-enum { SAMPLES = 2, PIXELS_MAX = 16384 };
+enum { SAMPLES = 2, PIXELS_MAX = 16384, SCRATCH_MAX = 1 << 19 };
 
 struct bench {
     struct op_spec spec;
     struct op_plan plan;
     struct op_call call;
-    real in[PIXELS_MAX], out[PIXELS_MAX], keep[PIXELS_MAX], scratch[PIXELS_MAX];
+    real in[PIXELS_MAX], out[PIXELS_MAX], keep[PIXELS_MAX], scratch[SCRATCH_MAX];
     real in_grad[PIXELS_MAX], out_grad[PIXELS_MAX];
     real weight[PIXELS_MAX], bias[16];
 };
@@ -31,7 +31,7 @@ static bool run_forward(const struct op_kernel *kernel, struct op_spec spec, str
     b->plan.out_count = op_shape_count(&b->plan.out);
     CU_ASSERT_FATAL(SAMPLES * b->plan.in_count <= PIXELS_MAX);
     CU_ASSERT_FATAL(SAMPLES * b->plan.out_count <= PIXELS_MAX);
-    CU_ASSERT_FATAL(b->plan.scratch_count <= PIXELS_MAX);
+    CU_ASSERT_FATAL(b->plan.scratch_count <= SCRATCH_MAX);
     wave(b->in, SAMPLES * b->plan.in_count, 0.37, 1);
     wave(b->weight, PIXELS_MAX, 2.39, 0.5);
     wave(b->bias, 16, 1.1, 1);
@@ -39,8 +39,7 @@ static bool run_forward(const struct op_kernel *kernel, struct op_spec spec, str
                                .count = SAMPLES,
                                .is_training = true,
                                .draw = {.seed = 5, .where = 17},
-                               .weight = b->weight,
-                               .bias = spec.bias ? b->bias : NULL,
+                               .tensor = {b->weight, spec.bias ? b->bias : NULL},
                                .keep = b->keep,
                                .scratch = b->scratch,
                                .in = {b->in},

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include "tests/unit/networks.h"
+#include "tests/parity/reference.h"
 #include "tests/unit/unit.h"
 
 enum { STEPS = 50, BATCH = 8, SETS = 4 };
@@ -27,15 +27,6 @@ static int read_curve(const char *name, double curve[STEPS])
     return count;
 }
 
-/* scale sin(0.37 k^2 + phase), k = 1..count. */
-static void chirp(real *out, size_t count, double scale, double phase)
-{
-    for (size_t i = 0; i < count; i++) {
-        double k = (double)(i + 1);
-        out[i] = (real)(scale * sin(0.37 * k * k + phase));
-    }
-}
-
 static void fill_weights(const struct graph *graph, real *weights)
 {
     for (size_t t = 0; t < graph_tensor_count(graph); t++) {
@@ -47,16 +38,6 @@ static void fill_weights(const struct graph *graph, real *weights)
         size_t count = (size_t)tensor_element_count(tensor);
         chirp(weights, count, scale, (double)t);
         weights += count;
-    }
-}
-
-/* v = mu v + g; w -= rate v, with g the mean over the batch. */
-static void update(real *weights, real *speed, const real *grad, size_t count, double rate)
-{
-    const double momentum = 0.9;
-    for (size_t i = 0; i < count; i++) {
-        speed[i] = (real)(momentum * (double)speed[i] + (double)grad[i] / BATCH);
-        weights[i] = (real)((double)weights[i] - rate * (double)speed[i]);
     }
 }
 
@@ -81,7 +62,7 @@ static double *train(struct network *net, make_batch make, double rate)
         make(step, inputs, labels);
         graph_train(run, &batch, weights, grad, NULL, NULL, &result);
         losses[step] = result.loss_sum / BATCH;
-        update(weights, speed, grad, count, rate);
+        momentum_step(weights, speed, grad, count, rate, BATCH);
     }
     free(weights);
     graph_run_destroy(run);

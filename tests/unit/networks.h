@@ -14,10 +14,13 @@
 #include "common/model_spec.h"
 #include "worker/nn/graph.h"
 
-enum { NETWORK_OPS_MAX = 24 };
+enum { NETWORK_OPS_MAX = 64 };
 
 struct network {
     enum loss_kind loss;
+    double label_smoothing;
+    struct real_list class_weights;
+    bool recompute;
     struct graph_input data;
     size_t op_count;
     struct op_spec ops[NETWORK_OPS_MAX];
@@ -32,7 +35,9 @@ static inline void network_add(struct network *net, struct op_spec op)
     }
     for (int axis = 0; axis < 2; axis++)
         if (op.stride[axis] == 0)
-            op.stride[axis] = op.kind == OP_CONV2D ? 1 : op.kernel[axis];
+            op.stride[axis] = op.kind == OP_CONV2D || op.kind == OP_CONV_TRANSPOSE2D
+                                  ? 1
+                                  : op.kernel[axis];
     op.line = (int)net->op_count + 1;
     snprintf(op.name, sizeof(op.name), "%s_%zu", op_kind_name(op.kind), net->op_count);
     net->ops[net->op_count++] = op;
@@ -72,7 +77,12 @@ static inline void network_add_sum(struct network *net, int32_t left, int32_t ri
 
 static inline struct model_spec network_spec(struct network *net)
 {
-    return (struct model_spec){.loss = net->loss, .op_count = net->op_count, .ops = net->ops};
+    return (struct model_spec){.loss = net->loss,
+                               .label_smoothing = net->label_smoothing,
+                               .class_weights = net->class_weights,
+                               .recompute = net->recompute,
+                               .op_count = net->op_count,
+                               .ops = net->ops};
 }
 
 /* out[i] = scale sin(rate (i + 1)): numbers that anyone can make again. */

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "tests/unit/networks.h"
 #include "tests/unit/unit.h"
+#include "worker/nn/gemm.h"
 
 enum { BATCH = 6 };
 
@@ -136,11 +137,11 @@ static void test_graph_keeps_end_of_chain_when_sentence_is_too_long(void)
 {
     struct network net = digits_network();
     for (int i = 0; i < 22; i++) {
-        network_add_conv(&net, 1234567, 1);
+        network_add_conv(&net, 34567, 1);
         memset(net.ops[i].name, 'a' + i, sizeof(net.ops[i].name) - 1);
     }
     network_add(&net, (struct op_spec){.kind = OP_CONV2D, .filters = 4, .kernel = {50, 9}});
-    EXPECT_ERROR(&net, "input 8x8x1 -> ... -> ", " 8x8x1234567 -> conv2d_22 ?");
+    EXPECT_ERROR(&net, "input 8x8x1 -> ... -> ", " 8x8x34567 -> conv2d_22 ?");
 }
 
 static void test_graph_refuses_network_that_makes_no_sense(void)
@@ -158,6 +159,48 @@ static void test_graph_refuses_network_that_makes_no_sense(void)
     net.data.shape[1] = 4000;
     network_add_conv(&net, 60000, 1);
     EXPECT_ERROR(&net, "more than", "conv2d_0 ?");
+}
+
+static void count_done(void *ctx, size_t tensor_idx)
+{
+    ((int *)ctx)[tensor_idx]++;
+}
+
+/* The first convolution and the first dense layer stay, another learns slowly. */
+static void test_graph_has_no_gradient_of_what_is_frozen(void)
+{
+    struct fixture f;
+    struct loss_result loss, plain;
+    int done[8] = {0};
+    open_fixture(&f);
+    struct graph_run *run = make_run(f.graph, BATCH);
+    CU_ASSERT(graph_train(run, &f.batch, f.weights, f.grad, NULL, NULL, &plain));
+    graph_run_destroy(run);
+    f.net.ops[0].frozen = f.net.ops[8].frozen = true;
+    f.net.ops[2].rate_scale = 0.5f;
+    struct graph *graph = make_graph(&f.net);
+    real *grad = calloc(f.weight_count, sizeof(real));
+    run = make_run(graph, BATCH);
+    CU_ASSERT(graph_train(run, &f.batch, f.weights, grad, count_done, done, &loss));
+    CU_ASSERT(loss.loss_sum == plain.loss_sum);
+    CU_ASSERT_EQUAL_FATAL(graph_tensor_count(graph), 8);
+    size_t at = 0;
+    for (size_t t = 0; t < 8; t++) {
+        size_t count = (size_t)tensor_element_count(graph_tensor(graph, t));
+        bool is_frozen = graph_tensor(graph, t)->update == UPDATE_FROZEN;
+        CU_ASSERT(is_frozen == (t < 2 || (t >= 4 && t < 6)));
+        CU_ASSERT_EQUAL(done[t], !is_frozen);
+        CU_ASSERT(is_frozen || memcmp(grad + at, f.grad + at, count * sizeof(real)) == 0);
+        at += count;
+    }
+    CU_ASSERT_EQUAL(graph_tensor(graph, 2)->rate_scale, 0.5f);
+    CU_ASSERT(graph_flops(graph) < graph_flops(f.graph));
+    graph_run_destroy(run);
+    graph_destroy(graph);
+    free(grad);
+    f.net.ops[2].frozen = f.net.ops[11].frozen = true;
+    EXPECT_ERROR(&f.net, "no operator has weights that are not frozen");
+    close_fixture(&f);
 }
 
 static void test_graph_refuses_outputs_that_do_not_fit_the_loss(void)
@@ -499,10 +542,48 @@ static void test_graph_run_shares_memory_between_layers(void)
     }
     struct graph *graph = make_graph(&net);
     struct graph_run *run = make_run(graph, 16);
-    /* One value a layer, relu over dense, and two gradients in turn. */
-    CU_ASSERT(graph_run_bytes(run) <= 10 * 16 * 1024 * sizeof(real) + 4096);
+    /* One value a layer, relu over dense, and two gradients in turn; and what a product packs. */
+    size_t packed = gemm_scratch_count((struct blas_shape){SIZE_MAX, 1024, 1024});
+    CU_ASSERT(graph_run_bytes(run) <= (10 * 16 * 1024 + packed) * sizeof(real) + 4096);
     graph_run_destroy(run);
     graph_destroy(graph);
+}
+
+/* conv-norm-relu, then residual blocks of two convolutions each. */
+static size_t residual_bytes(size_t block_count)
+{
+    struct network net = digits_network();
+    int32_t from = 1;
+    network_add_conv(&net, 8, 3);
+    network_add_kind(&net, OP_RELU);
+    for (size_t i = 0; i < block_count; i++) {
+        network_add_conv(&net, 8, 3);
+        network_add(&net, (struct op_spec){.kind = OP_BATCH_NORM, .epsilon = 1e-5f});
+        network_add_kind(&net, OP_RELU);
+        network_add_conv(&net, 8, 3);
+        network_add(&net, (struct op_spec){.kind = OP_BATCH_NORM, .epsilon = 1e-5f});
+        network_add_sum(&net, from, (int32_t)net.op_count - 1);
+        network_add_kind(&net, OP_RELU);
+        from = (int32_t)net.op_count - 1;
+    }
+    network_add_kind(&net, OP_GLOBAL_AVGPOOL);
+    network_add_dense(&net, 10);
+    struct graph *graph = make_graph(&net);
+    struct graph_run *run = make_run(graph, 64);
+    size_t bytes = graph_run_bytes(run);
+    graph_run_destroy(run);
+    graph_destroy(graph);
+    return bytes;
+}
+
+/* What a block's backward reads and is not computed again: what each convolution gives, for the
+ * norm behind it, and what the last relu gives, for itself and the next block. */
+static void test_graph_keeps_three_values_of_a_residual_block(void)
+{
+    size_t value_bytes = (size_t)64 * 8 * 8 * 8 * sizeof(real);
+    size_t block_bytes = residual_bytes(2) - residual_bytes(1);
+    CU_ASSERT(block_bytes >= 3 * value_bytes);
+    CU_ASSERT(block_bytes <= 3 * value_bytes + 1024); /* and statistics of 8 channels */
 }
 
 #define TESTS(X) \
@@ -510,6 +591,7 @@ static void test_graph_run_shares_memory_between_layers(void)
     X(test_graph_prints_chain_of_shapes_when_operand_does_not_fit) \
     X(test_graph_keeps_end_of_chain_when_sentence_is_too_long) \
     X(test_graph_refuses_network_that_makes_no_sense) \
+    X(test_graph_has_no_gradient_of_what_is_frozen) \
     X(test_graph_refuses_outputs_that_do_not_fit_the_loss) \
     X(test_graph_lists_tensors_input_side_first) \
     X(test_graph_learns_exclusive_or) \
@@ -521,6 +603,7 @@ static void test_graph_run_shares_memory_between_layers(void)
     X(test_graph_tells_tensors_done_last_layer_first) \
     X(test_graph_reads_no_weights_before_it_has_waited_for_them)   \
     X(test_graph_gives_zero_gradient_for_empty_batch) \
-    X(test_graph_run_shares_memory_between_layers)
+    X(test_graph_run_shares_memory_between_layers) \
+    X(test_graph_keeps_three_values_of_a_residual_block)
 
 UNIT_MAIN("graph", TESTS)

@@ -68,6 +68,42 @@ static void test_model_spec_reads_each_operator(void)
     model_spec_destroy(&model);
 }
 
+static void test_model_spec_reads_norms_and_activations(void)
+{
+    struct model_spec model = model_of(
+        "( { op = \"batch_norm\"; momentum = 0.25; }, { op = \"layer_norm\"; epsilon = 0.5; },\n"
+        "  { op = \"group_norm\"; groups = 4; }, { op = \"gelu\"; approximate = \"tanh\"; },\n"
+        "  { op = \"leaky_relu\"; }, { op = \"elu\"; alpha = 2; }, { op = \"gelu\"; },\n"
+        "  { op = \"pad_channels\"; channels = 64; },\n"
+        "  { op = \"concat\"; inputs = (\"gelu1\", \"gelu2\", \"pad_channels1\"); } )");
+    CU_ASSERT_EQUAL_FATAL(model.op_count, 9);
+    CU_ASSERT(model.ops[0].momentum == 0.25F && model.ops[0].epsilon == 1e-5F);
+    CU_ASSERT(model.ops[1].epsilon == 0.5F && model.ops[1].momentum == 0);
+    CU_ASSERT(model.ops[2].groups == 4 && model.ops[3].approximate == GELU_TANH);
+    CU_ASSERT(model.ops[4].slope == 0.01F && model.ops[5].slope == 2);
+    CU_ASSERT(model.ops[6].approximate == GELU_ERF && model.ops[7].channels == 64);
+    CU_ASSERT(model.ops[8].input_count == 3 && model.ops[8].inputs[2] == 7);
+    model_spec_destroy(&model);
+    CU_ASSERT(refuses("( { op = \"pad_channels\"; } )",
+                      "job:1: model.operators[0].channels: missing: pad_channels needs it"));
+    CU_ASSERT(refuses("( { op = \"concat\"; inputs = \"input\"; } )",
+                      "job:1: model.operators[0].inputs: found 1 names, and concat takes 2 to 8"));
+}
+
+static void test_model_spec_reads_what_a_step_does_to_weights(void)
+{
+    struct model_spec model = model_of(
+        "( { op = \"conv2d\"; filters = 1; kernel = 3; frozen = true; }, { op = \"flatten\"; },\n"
+        "  { op = \"dense\"; units = 4; rate = 0.1; }, { op = \"dense\"; units = 4; } )");
+    CU_ASSERT(model.ops[0].frozen && model.ops[0].rate_scale == 1.0F);
+    CU_ASSERT(!model.ops[2].frozen && model.ops[2].rate_scale == 0.1F);
+    CU_ASSERT(model.ops[3].rate_scale == 1.0F);
+    model_spec_destroy(&model);
+    CU_ASSERT(refuses("( { op = \"dense\"; units = 4; rate = 0; } )",
+                      "job:1: model.operators[0].rate: found the whole number 0, expected a real "
+                      "number from 1e-06"));
+}
+
 static void test_model_spec_reads_same_padding(void)
 {
     struct model_spec model =
@@ -94,6 +130,26 @@ static void test_model_spec_names_and_joins_operators(void)
     CU_ASSERT_EQUAL(model.ops[4].inputs[0], 2);
     CU_ASSERT(model.ops[5].inputs[0] == 3 && model.ops[5].inputs[1] == 4);
     model_spec_destroy(&model);
+}
+
+static void test_model_spec_reads_operators_of_sequences(void)
+{
+    struct model_spec model = model_of(
+        "( { op = \"embedding\"; units = 8; }, { op = \"positional_embedding\"; },\n"
+        "  { op = \"lstm\"; units = 6; }, { op = \"gru\"; units = 5; reverse = true; },\n"
+        "  { op = \"self_attention\"; heads = 2; causal = true; },\n"
+        "  { op = \"dense\"; tie = \"embedding1\"; } )");
+    CU_ASSERT_EQUAL_FATAL(model.op_count, 6);
+    const struct op_spec *embedding = &model.ops[0], *attention = &model.ops[4];
+    CU_ASSERT(embedding->units == 8 && embedding->vocabulary == 0 && embedding->deviation == 1);
+    CU_ASSERT_EQUAL(model.ops[1].deviation, 0.02f);
+    CU_ASSERT(model.ops[2].units == 6 && !model.ops[2].reverse);
+    CU_ASSERT(model.ops[3].units == 5 && model.ops[3].reverse);
+    CU_ASSERT(attention->heads == 2 && attention->causal);
+    CU_ASSERT_EQUAL(model.ops[5].tied, 1);
+    model_spec_destroy(&model);
+    CU_ASSERT(refuses("( { op = \"lstm\"; } )",
+                      "job:1: model.operators[0].units: missing: lstm needs it"));
 }
 
 static void test_model_spec_replaces_an_earlier_model(void)
@@ -123,11 +179,13 @@ static void test_model_spec_refuses_unknown_keys_and_guesses(void)
 
 static void test_model_spec_refuses_bad_values(void)
 {
-    CU_ASSERT(refuses("( { op = \"dense\"; } )",
-                      "job:1: model.operators[0].units: missing: dense needs"));
-    CU_ASSERT(refuses("( { op = \"dense\"; units = 0; } )",
-                      "job:1: model.operators[0].units: found the whole number 0, expected a whole "
-                      "number from 1 to 16777216"));
+    CU_ASSERT(refuses("( { op = \"conv2d\"; kernel = 3; } )",
+                      "job:1: model.operators[0].filters: missing: conv2d needs"));
+    CU_ASSERT(refuses("( { op = \"dense\"; units = -1; } )",
+                      "job:1: model.operators[0].units: found the whole number -1, expected a "
+                      "whole number from 0 to 16777216"));
+    CU_ASSERT(refuses("( { op = \"dense\"; tie = \"embed\"; } )",
+                      "job:1: model.operators[0].tie: no operator before it is called \"embed\""));
     CU_ASSERT(refuses("( { op = \"dropout\"; rate = 1.0; } )",
                       "job:1: model.operators[0].rate: found the real number 1, expected a real "
                       "number from 0 to 0.99"));
@@ -216,8 +274,11 @@ static void test_model_spec_kinds_have_names(void)
 
 #define TESTS(X) \
     X(test_model_spec_reads_each_operator) \
+    X(test_model_spec_reads_norms_and_activations) \
+    X(test_model_spec_reads_what_a_step_does_to_weights) \
     X(test_model_spec_reads_same_padding) \
     X(test_model_spec_names_and_joins_operators) \
+    X(test_model_spec_reads_operators_of_sequences) \
     X(test_model_spec_replaces_an_earlier_model) \
     X(test_model_spec_refuses_unknown_keys_and_guesses) \
     X(test_model_spec_refuses_bad_values) \

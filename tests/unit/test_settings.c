@@ -309,6 +309,16 @@ static void test_settings_refuse_what_does_not_go_together(void)
     CU_ASSERT(refuses_set("cluster.silence_s=0.5", "from --set: cluster.silence_s: found 0.5 s"));
     CU_ASSERT(refuses_set("data.mean=(1,2)",
                           "from --set: data.mean: found 2 numbers in data.mean and 0 in data.std"));
+    CU_ASSERT(refuses("job = { epochs = 1; };\n"
+                      "data = { train_inputs = \"x.csv\"; };\n"
+                      "model = { operators = ( { op = \"dense\"; units = 3; } );\n"
+                      "loss = \"mean_squared_error\"; label_smoothing = 0.1; };",
+                      "job.cfg:4: model.label_smoothing: found 0.1, which goes with model.loss"));
+    CU_ASSERT(refuses("job = { epochs = 1; };\n"
+                      "data = { train_inputs = \"x.csv\"; };\n"
+                      "model = { operators = ( { op = \"dense\"; units = 3; } );\n"
+                      "loss = \"binary_cross_entropy\"; class_weights = (1.0, 2.0); };",
+                      "job.cfg:4: model.class_weights: found 2 numbers, which go with"));
     CU_ASSERT(
         refuses_set("data.delimiter=ab", "from --set: data.delimiter: found \"ab\", expected"));
     CU_ASSERT(refuses_set("data.test_labels=x", "from --set: data.test_labels: found labels"));

@@ -2,6 +2,8 @@
 
 #include <assert.h>
 #include <limits.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <cblas.h>
 
@@ -26,6 +28,15 @@ bool blas_has_room(size_t thread_count)
 const char *blas_core_name(void)
 {
     return openblas_get_corename();
+}
+
+void blas_library(char *text, size_t size_bytes)
+{
+    const char *config = openblas_get_config(); /* "OpenBLAS 0.3.21 NO_LAPACK ..." */
+    const char *space = strchr(config, ' ');
+    size_t length = space == NULL ? strlen(config)
+                                  : (size_t)(space - config) + 1 + strcspn(space + 1, " ");
+    snprintf(text, size_bytes, "%.*s", (int)length, config);
 }
 
 /* cblas wants int, and a stride of at least a row of what lies in memory. */

@@ -25,6 +25,9 @@ bool blas_has_room(size_t thread_count);
 /* The kernels OpenBLAS chose for this processor, "Haswell".  Static. */
 const char *blas_core_name(void);
 
+/* "OpenBLAS 0.3.21".  text: [size_bytes], cut to fit. */
+void blas_library(char *text, size_t size_bytes);
+
 /* How a matrix lies in memory. */
 enum blas_form {
     BLAS_PLAIN,     /* as its shape says */

@@ -29,28 +29,41 @@ struct graph_run;
 
 /* What the data set gives for each sample. */
 struct graph_input {
-    uint32_t dims;        /* 1: features, 3: an image */
-    uint32_t shape[3];    /* {F} or {H, W, C} */
-    uint32_t label_count; /* numbers a sample: 1 for a class, K for a regression */
+    uint32_t dims;        /* 1: features or tokens, 2: a sequence, 3: an image */
+    uint32_t shape[3];    /* {F}, {T, F} or {H, W, C} */
+    uint32_t label_count; /* numbers a sample: 1 for a class, T for one at each position, K for a
+                           * regression */
     uint32_t class_count; /* 0: regression */
+    uint32_t token_count; /* inputs are tokens 0..token_count-1; 0: they are numbers */
 };
 
 /* Called before a tensor's weights are read for the first time, the first layer's first; returns
  * when they may be, or false to give up. */
 typedef bool (*graph_tensor_wait)(void *ctx, size_t tensor_idx);
 
+/* Where the time of passes goes: each adds its own, until the caller puts zeros there. */
+struct graph_profile {
+    uint64_t (*now_ns)(void); /* a clock that never goes back */
+    uint64_t *forward_ns, *backward_ns; /* [graph_op_count], in the order of the job file */
+    uint64_t loss_ns;         /* the loss and its gradient */
+};
+
 struct graph_batch {
     const real *inputs;   /* [count][input elements] */
-    const real *labels;   /* [count][label_count]; a class is its index */
+    const real *labels;   /* [count][label_count]; a class is its index, below 0: does not count */
+    const real *mix_labels;  /* mixup, in training: of what is mixed in, as labels; or NULL */
+    const real *mix_weights; /* [count]: the loss is m of that of labels, 1 - m of mix_labels' */
     size_t count;         /* 0..batch_max */
     struct draw_key draw; /* seed, step, lane; `where` is set per operator (dropout) */
     graph_tensor_wait wait; /* NULL: all weights are there */
     void *wait_ctx;
+    struct graph_profile *profile; /* NULL: no clock is read; waits do not count */
 };
 
 struct loss_result {
     double loss_sum;  /* over samples, in sample order */
-    uint64_t correct; /* samples whose class was the answer; 0 for a regression */
+    uint64_t correct; /* answers that were right; 0 for a regression */
+    uint64_t answers; /* classes asked for: one a sample, or one a position that counts */
     uint64_t count;   /* samples */
 };
 
@@ -73,6 +86,11 @@ size_t graph_output_count(const struct graph *graph); /* numbers a sample out */
 /* Multiplications and additions of the matrix products of one sample, forward and backward. */
 uint64_t graph_flops(const struct graph *graph);
 
+/* The operators, and what each has of graph_flops.  op_idx < graph_op_count. */
+size_t graph_op_count(const struct graph *graph);
+void graph_op_flops(const struct graph *graph, size_t op_idx, uint64_t *forward_out,
+                    uint64_t *backward_out);
+
 /* Memory for batches of up to batch_max samples.  The graph is borrowed until graph_run_destroy.
  * ERR_NOMEM. */
 MUST_USE int graph_run_create(const struct graph *graph, size_t batch_max,
@@ -80,13 +98,15 @@ MUST_USE int graph_run_create(const struct graph *graph, size_t batch_max,
 void graph_run_destroy(struct graph_run *run);
 size_t graph_run_bytes(const struct graph_run *run);
 
-/* Called once for each tensor as soon as its part of grad is complete: the last layer's first. */
+/* Called once for each tensor that is not frozen as soon as its part of grad is complete: the last
+ * layer's first. */
 typedef void (*graph_tensor_done)(void *ctx, size_t tensor_idx);
 
 /* Loss and gradient of one batch.  weights, grad: [weight_count]; grad is overwritten with the sum
- * over samples (count 0: zeros).  done may be NULL.  Everything is borrowed for the call.  False
- * when batch->wait gave up; then nothing was done, grad and the result mean nothing.  An empty
- * batch waits for all weights too: whoever is done has seen them there. */
+ * over samples (count 0: zeros) but for frozen tensors, where it means nothing.  done may be NULL.
+ * Everything is borrowed for the call.  False when batch->wait gave up; then nothing was done, grad
+ * and the result mean nothing.  An empty batch waits for all weights too: whoever is done has seen
+ * them there. */
 bool graph_train(struct graph_run *run, const struct graph_batch *batch, const real *weights,
                  real *grad, graph_tensor_done done, void *ctx, struct loss_result *result_out);
 

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "worker/nn/loss.h"
 
 /* 2^40 weights are 4 TiB: above it sizes in bytes are not to be trusted. */
 #define WEIGHTS_MAX ((uint64_t)1 << 40)
@@ -20,6 +19,31 @@ static const struct op_kernel *const kernels[OP_KIND_COUNT] = {
     [OP_FLATTEN] = &op_flatten,
     [OP_DROPOUT] = &op_dropout,
     [OP_ADD] = &op_add,
+    [OP_SPATIAL_DROPOUT] = &op_spatial_dropout,
+    [OP_DROP_PATH] = &op_drop_path,
+    [OP_BATCH_NORM] = &op_batch_norm,
+    [OP_LAYER_NORM] = &op_layer_norm,
+    [OP_GROUP_NORM] = &op_group_norm,
+    [OP_GELU] = &op_gelu,
+    [OP_SILU] = &op_silu,
+    [OP_LEAKY_RELU] = &op_leaky_relu,
+    [OP_ELU] = &op_elu,
+    [OP_SOFTPLUS] = &op_softplus,
+    [OP_SOFTMAX] = &op_softmax,
+    [OP_MUL] = &op_mul,
+    [OP_CONCAT] = &op_concat,
+    [OP_SEQUENCE] = &op_sequence,
+    [OP_LAST] = &op_last,
+    [OP_GLOBAL_MAXPOOL] = &op_global_maxpool,
+    [OP_PAD_CHANNELS] = &op_pad_channels,
+    [OP_EMBEDDING] = &op_embedding,
+    [OP_POSITIONAL_EMBEDDING] = &op_positional_embedding,
+    [OP_LSTM] = &op_lstm,
+    [OP_GRU] = &op_gru,
+    [OP_SELF_ATTENTION] = &op_self_attention,
+    [OP_CONV1D] = &op_conv1d,
+    [OP_CONV_TRANSPOSE2D] = &op_conv_transpose2d,
+    [OP_UPSAMPLE2D] = &op_upsample2d,
 };
 
 static struct op_shape input_shape(const struct graph *graph)
@@ -33,13 +57,12 @@ static struct op_shape input_shape(const struct graph *graph)
 static void describe(const struct graph *graph, size_t idx, bool has_shape, char out[256])
 {
     const struct op_spec *spec = &graph->specs[idx];
-    char inputs[120] = "", shape[40] = "?";
-    if (spec->input_count > 1 || spec->inputs[0] != (int32_t)idx - 1) {
-        const char *names[OP_INPUTS_MAX] = {"", ""};
-        for (uint32_t k = 0; k < spec->input_count; k++)
-            names[k] = spec->inputs[k] < 0 ? "input" : graph->specs[spec->inputs[k]].name;
-        snprintf(inputs, sizeof(inputs), "(%s%s%s)", names[0], names[1][0] ? ", " : "", names[1]);
-    }
+    char inputs[160] = "", shape[40] = "?";
+    bool is_plain = spec->input_count == 1 && spec->inputs[0] == (int32_t)idx - 1;
+    for (size_t k = 0, at = 0; !is_plain && k < spec->input_count && at < sizeof(inputs); k++)
+        at += (size_t)snprintf(inputs + at, sizeof(inputs) - at, "%s%s%s", k == 0 ? "(" : ", ",
+                               spec->inputs[k] < 0 ? "input" : graph->specs[spec->inputs[k]].name,
+                               k + 1 == spec->input_count ? ")" : "");
     if (has_shape)
         op_shape_text(&graph->nodes[idx].plan.out, shape);
     snprintf(out, 256, " -> %s%s %s", spec->name, inputs, shape);
@@ -80,6 +103,22 @@ static int fail_at(const struct graph *graph, size_t idx, const struct err_msg *
     return fail_with_chain(graph, idx, idx, &whole, why);
 }
 
+/* What the job says of all of an operator's tensors; one that is tied is its owner's affair. */
+static void plan_updates(struct graph_node *node)
+{
+    struct op_plan *plan = &node->plan;
+    for (size_t t = 0; t < plan->tensor_count; t++) {
+        struct tensor_spec *tensor = &plan->tensors[t];
+        bool is_own = t > 0 || plan->tied == NULL;
+        if (is_own && plan->spec->frozen)
+            tensor->update = UPDATE_FROZEN;
+        else if (is_own && tensor->update == UPDATE_OPTIMIZER)
+            tensor->rate_scale = plan->spec->rate_scale;
+        node->is_trained |= tensor->update != UPDATE_FROZEN;
+    }
+    node->has_gradient |= node->is_trained;
+}
+
 static int plan_node(struct graph *graph, size_t idx, struct err_msg *why)
 {
     struct graph_node *node = &graph->nodes[idx];
@@ -91,11 +130,15 @@ static int plan_node(struct graph *graph, size_t idx, struct err_msg *why)
     for (uint32_t k = 0; k < spec->input_count; k++) {
         struct graph_node *from = spec->inputs[k] < 0 ? NULL : &graph->nodes[spec->inputs[k]];
         node->plan.in[k] = from ? from->plan.out : input_shape(graph);
+        node->plan.in_counts[k] = op_shape_count(&node->plan.in[k]);
         node->has_gradient |= from && from->has_gradient;
         if (from)
             from->reader_count++;
     }
-    node->plan.in_count = op_shape_count(&node->plan.in[0]);
+    node->plan.in_count = node->plan.in_counts[0];
+    node->plan.data = &graph->data;
+    if (spec->tied > 0)
+        node->plan.tied = &graph->nodes[spec->tied - 1].plan;
     if (node->kernel->plan(&node->plan, &reason))
         return fail_at(graph, idx, &reason, why);
     node->plan.out_count = op_shape_count(&node->plan.out);
@@ -103,8 +146,22 @@ static int plan_node(struct graph *graph, size_t idx, struct err_msg *why)
         err_set(&reason, ERR_INPUT, "would give more than %d numbers a sample", OP_VALUE_MAX);
         return fail_at(graph, idx, &reason, why);
     }
-    node->has_gradient |= node->plan.tensor_count > 0;
+    plan_updates(node);
     return 0;
+}
+
+/* A relu that alone reads an operator which can apply it is left to that one.  Where it goes over
+ * its input it then has nothing to do; elsewhere it copies, and changes nothing. */
+static void fuse_relus(struct graph *graph)
+{
+    for (size_t i = 0; i < graph->node_count; i++) {
+        const struct op_spec *spec = &graph->specs[i];
+        if (spec->kind != OP_RELU || spec->inputs[0] < 0)
+            continue;
+        struct graph_node *from = &graph->nodes[spec->inputs[0]];
+        if (from->reader_count == 1 && from->kernel->can_relu)
+            from->plan.fused_relu = graph->nodes[i].plan.fused_relu = true;
+    }
 }
 
 /* What holds of the network as a whole. */
@@ -119,8 +176,10 @@ static int check_whole(const struct graph *graph, struct err_msg *why)
                            "last must be an input of another",
                            graph->specs[i].line, graph->specs[i].name);
     if (!graph->nodes[last].has_gradient)
-        return err_set(why, ERR_INPUT, "model: no operator has weights: there is nothing to train");
-    if (loss_check(graph->loss, &graph->data, graph->nodes[last].plan.out_count, &reason)) {
+        return err_set(why, ERR_INPUT,
+                       "model: no operator has weights that are not frozen: there is nothing to "
+                       "train");
+    if (loss_check(&graph->loss, &graph->data, &graph->nodes[last].plan.out, &reason)) {
         err_prefix(&reason, ERR_INPUT, "model: ");
         return fail_with_chain(graph, last, graph->node_count, &reason, why);
     }
@@ -130,8 +189,9 @@ static int check_whole(const struct graph *graph, struct err_msg *why)
 static int plan_shapes(struct graph *graph, struct err_msg *why)
 {
     struct op_shape input = input_shape(graph);
-    if ((input.dims != 1 && input.dims != 3) || op_shape_count(&input) == 0)
-        return err_set(why, ERR_INPUT, "model: samples must be a row of numbers or an image");
+    if (input.dims < 1 || input.dims > 3 || op_shape_count(&input) == 0)
+        return err_set(why, ERR_INPUT,
+                       "model: samples must be a row of numbers, a sequence of rows or an image");
     if (graph->node_count == 0)
         return err_set(why, ERR_INPUT, "model.operators is empty");
     for (size_t i = 0; i < graph->node_count; i++) {
@@ -139,36 +199,65 @@ static int plan_shapes(struct graph *graph, struct err_msg *why)
         if (err)
             return err;
     }
+    fuse_relus(graph);
     return check_whole(graph, why);
+}
+
+/* Places the tensors that are the node's own, and finds the one that is another's. */
+static int plan_node_tensors(struct graph *graph, struct graph_node *node, struct err_msg *why)
+{
+    const struct op_plan *plan = &node->plan;
+    for (size_t t = 0; t < plan->tensor_count; t++) {
+        if (t == 0 && plan->tied != NULL) {
+            struct graph_node *owner = &graph->nodes[plan->spec->tied - 1];
+            size_t count = (size_t)tensor_element_count(&plan->tensors[0]);
+            node->tensor_idx[0] = owner->tensor_idx[0];
+            if (owner->tied_last != NULL)
+                owner->tied_last->does_add_weight = true;
+            owner->tied_last = node;
+            owner->does_add_weight = true;
+            if (count > graph->shared_count)
+                graph->shared_count = count;
+            continue;
+        }
+        size_t at = graph->tensor_at[graph->tensor_count];
+        uint64_t elements = tensor_element_count(&plan->tensors[t]);
+        if (elements == 0 || at + elements > WEIGHTS_MAX)
+            return err_set(why, ERR_INPUT, "model: line %d: %s has too many weights",
+                           plan->spec->line, plan->spec->name);
+        node->tensor_idx[t] = graph->tensor_count;
+        graph->tensors[graph->tensor_count++] = plan->tensors[t];
+        graph->tensor_at[graph->tensor_count] = at + elements;
+    }
+    return 0;
 }
 
 /* Tensors in the order of the operators, and the work of one sample: forward once, backward once
  * for the weights and once for the data. */
 static int plan_tensors(struct graph *graph, struct err_msg *why)
 {
-    size_t count = 0;
-    graph->tensors = calloc(graph->node_count * OP_TENSORS_MAX, sizeof(*graph->tensors));
-    graph->tensor_at = calloc(graph->node_count * OP_TENSORS_MAX + 1, sizeof(*graph->tensor_at));
+    size_t tensors_max = graph->node_count * OP_TENSORS_MAX;
+    graph->tensors = calloc(tensors_max, sizeof(*graph->tensors));
+    graph->tensor_at = calloc(tensors_max + 1, sizeof(*graph->tensor_at));
     if (!graph->tensors || !graph->tensor_at)
         return err_set(why, ERR_NOMEM, "out of memory");
     for (size_t i = 0; i < graph->node_count; i++) {
         struct graph_node *node = &graph->nodes[i];
-        node->tensor_begin = graph->tensor_count;
-        for (size_t t = 0; t < node->plan.tensor_count; t++) {
-            uint64_t elements = tensor_element_count(&node->plan.tensors[t]);
-            if (elements == 0 || count + elements > WEIGHTS_MAX)
-                return err_set(why, ERR_INPUT, "model: line %d: %s has too many weights",
-                               graph->specs[i].line, graph->specs[i].name);
-            graph->tensors[graph->tensor_count] = node->plan.tensors[t];
-            graph->tensor_at[graph->tensor_count++] = count;
-            count += elements;
-        }
-        uint64_t passes = node->plan.tensor_count > 0 ? 2 : 1;
+        int err = plan_node_tensors(graph, node, why);
+        if (err != 0)
+            return err;
+        uint64_t passes = node->is_trained ? 2 : 1;
         graph->flops += (passes + graph_input_has_gradient(graph, node, 0)) * node->plan.flops;
+        node->batch_keep_at = graph->batch_keep_count;
+        graph->batch_keep_count += (node->plan.batch_keep_count + 15) / 16 * 16;
         if (node->plan.scratch_count > graph->scratch_count)
             graph->scratch_count = node->plan.scratch_count;
     }
-    graph->tensor_at[graph->tensor_count] = count;
+    size_t outputs = graph->nodes[graph->node_count - 1].plan.out_count;
+    size_t loss_count = loss_scratch_count(&graph->data, outputs);
+    if (loss_count > graph->scratch_count)
+        graph->scratch_count = loss_count;
+    graph->scratch_count = (graph->scratch_count + 15) / 16 * 16; /* what follows is aligned */
     return 0;
 }
 
@@ -179,187 +268,12 @@ bool graph_input_has_gradient(const struct graph *graph, const struct graph_node
     return from >= 0 && graph->nodes[from].has_gradient;
 }
 
-/* Offsets on a cache line, whatever the batch. */
-static int32_t add_buffer(struct graph *graph, size_t count)
-{
-    struct graph_buffer *buffer = &graph->buffers[graph->buffer_count];
-    *buffer = (struct graph_buffer){.count = (count + 15) / 16 * 16, .first_tick = UINT32_MAX};
-    return (int32_t)graph->buffer_count++;
-}
-
-static void touch(struct graph *graph, int32_t buffer_idx, size_t tick)
-{
-    if (buffer_idx == GRAPH_NO_BUFFER)
-        return;
-    struct graph_buffer *buffer = &graph->buffers[buffer_idx];
-    if (tick < buffer->first_tick)
-        buffer->first_tick = (uint32_t)tick;
-    if (tick > buffer->last_tick)
-        buffer->last_tick = (uint32_t)tick;
-}
-
-static size_t backward_tick(const struct graph *graph, size_t idx)
-{
-    return 2 * graph->node_count - idx;
-}
-
-static int32_t value_of(const struct graph *graph, int32_t node_idx)
-{
-    return node_idx < 0 ? GRAPH_NO_BUFFER : graph->nodes[node_idx].value;
-}
-
-/* Where the output goes: over an input if that is allowed and nobody reads it again. */
-static int32_t choose_value(struct graph *graph, const struct graph_node *node)
-{
-    const struct op_spec *spec = node->plan.spec;
-    if (node->kernel->is_view)
-        return value_of(graph, spec->inputs[0]);
-    for (uint32_t k = 0; node->kernel->can_overwrite && k < spec->input_count; k++) {
-        int32_t value = value_of(graph, spec->inputs[k]);
-        if (value != GRAPH_NO_BUFFER && !graph->buffers[value].is_pinned)
-            return value;
-    }
-    return add_buffer(graph, node->plan.out_count);
-}
-
-static void plan_value(struct graph *graph, size_t idx)
-{
-    struct graph_node *node = &graph->nodes[idx];
-    const struct op_spec *spec = node->plan.spec;
-    node->value = choose_value(graph, node);
-    touch(graph, node->value, idx);
-    if (node->value != GRAPH_NO_BUFFER)
-        graph->buffers[node->value].is_pinned |= node->kernel->reads_out || node->reader_count > 1;
-    if (node->kernel->reads_out && node->has_gradient)
-        touch(graph, node->value, backward_tick(graph, idx));
-    for (uint32_t k = 0; k < spec->input_count; k++) {
-        touch(graph, value_of(graph, spec->inputs[k]), idx);
-        if (node->kernel->reads_in && node->has_gradient)
-            touch(graph, value_of(graph, spec->inputs[k]), backward_tick(graph, idx));
-    }
-    node->keep = GRAPH_NO_BUFFER;
-    if (node->plan.keep_count > 0) {
-        node->keep = add_buffer(graph, node->plan.keep_count);
-        touch(graph, node->keep, idx);
-        touch(graph, node->keep, backward_tick(graph, idx));
-    }
-}
-
-/* Where the gradient of input `which` goes.  Operators come last to first: the first to arrive at a
- * value writes, the others add. */
-static void plan_in_grad(struct graph *graph, size_t idx, uint32_t which)
-{
-    struct graph_node *node = &graph->nodes[idx];
-    struct graph_node *from = &graph->nodes[node->plan.spec->inputs[which]];
-    size_t tick = backward_tick(graph, idx);
-    if (from->grad == GRAPH_NO_BUFFER) {
-        /* Over the output's gradient, unless the other input took that already. */
-        bool is_free = which == 0 || !graph_input_has_gradient(graph, node, 0);
-        from->grad = node->kernel->can_overwrite && is_free
-                         ? node->grad
-                         : add_buffer(graph, node->plan.in_count);
-        touch(graph, from->grad, tick);
-        return;
-    }
-    node->does_add[which] = true;
-    if (node->addend == GRAPH_NO_BUFFER)
-        node->addend = add_buffer(graph, node->plan.in_count);
-    touch(graph, node->addend, tick);
-    touch(graph, from->grad, tick);
-}
-
-static void plan_grad(struct graph *graph, size_t idx)
-{
-    struct graph_node *node = &graph->nodes[idx];
-    if (!node->has_gradient)
-        return;
-    touch(graph, node->grad, backward_tick(graph, idx));
-    for (uint32_t k = 0; k < node->plan.spec->input_count; k++)
-        if (graph_input_has_gradient(graph, node, k))
-            plan_in_grad(graph, idx, k);
-}
-
-static bool is_used_together(const struct graph_buffer *a, const struct graph_buffer *b)
-{
-    return a->first_tick <= b->last_tick && b->first_tick <= a->last_tick;
-}
-
-static int by_size_down(const void *left, const void *right)
-{
-    const struct graph_buffer *a = *(const struct graph_buffer *const *)left;
-    const struct graph_buffer *b = *(const struct graph_buffer *const *)right;
-    if (a->count != b->count)
-        return a->count < b->count ? 1 : -1;
-    return a < b ? -1 : a > b; /* a fixed order, so that a plan is the same everywhere */
-}
-
-/* The lowest place where the buffer does not meet one that is in use with it.  placed: by offset.
- */
-static size_t lowest_offset(struct graph_buffer *const *placed, size_t placed_count,
-                            const struct graph_buffer *buffer)
-{
-    size_t offset = 0;
-    for (size_t i = 0; i < placed_count; i++) {
-        if (!is_used_together(placed[i], buffer))
-            continue;
-        if (placed[i]->offset >= offset + buffer->count)
-            break;
-        if (placed[i]->offset + placed[i]->count > offset)
-            offset = placed[i]->offset + placed[i]->count;
-    }
-    return offset;
-}
-
-/* Largest first, each as low as it goes. */
-static int place_buffers(struct graph *graph, struct err_msg *why)
-{
-    struct graph_buffer **order = calloc(graph->buffer_count, 2 * sizeof(struct graph_buffer *));
-    if (!order)
-        return err_set(why, ERR_NOMEM, "out of memory");
-    struct graph_buffer **placed = order + graph->buffer_count;
-    for (size_t i = 0; i < graph->buffer_count; i++)
-        order[i] = &graph->buffers[i];
-    qsort(order, graph->buffer_count, sizeof(struct graph_buffer *), by_size_down);
-    for (size_t i = 0; i < graph->buffer_count; i++) {
-        struct graph_buffer *buffer = order[i];
-        size_t at = i;
-        buffer->offset = lowest_offset(placed, i, buffer);
-        for (; at > 0 && placed[at - 1]->offset > buffer->offset; at--)
-            placed[at] = placed[at - 1];
-        placed[at] = buffer;
-        if (buffer->offset + buffer->count > graph->arena_count)
-            graph->arena_count = buffer->offset + buffer->count;
-    }
-    free(order);
-    return 0;
-}
-
-static int plan_buffers(struct graph *graph, struct err_msg *why)
-{
-    /* A node has at most a value, a keep, an addend, and the gradients of two inputs; the loss has
-     * one more. */
-    size_t last = graph->node_count - 1;
-    graph->buffers = calloc(5 * graph->node_count + 1, sizeof(*graph->buffers));
-    if (!graph->buffers)
-        return err_set(why, ERR_NOMEM, "out of memory");
-    for (size_t i = 0; i < graph->node_count; i++) {
-        graph->nodes[i].grad = graph->nodes[i].addend = GRAPH_NO_BUFFER;
-        plan_value(graph, i);
-    }
-    graph->nodes[last].grad = add_buffer(graph, graph->nodes[last].plan.out_count);
-    touch(graph, graph->nodes[last].grad, graph->node_count);
-    touch(graph, graph->nodes[last].value, graph->node_count);
-    for (size_t i = graph->node_count; i > 0; i--)
-        plan_grad(graph, i - 1);
-    return place_buffers(graph, why);
-}
-
 int graph_plan(struct graph *graph, struct err_msg *why)
 {
     int err = plan_shapes(graph, why);
     if (err == 0)
         err = plan_tensors(graph, why);
     if (err == 0)
-        err = plan_buffers(graph, why);
+        err = graph_plan_buffers(graph, why);
     return err;
 }

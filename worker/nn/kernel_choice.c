@@ -17,26 +17,39 @@ static const char variable[] = "OPENBLAS_CORETYPE";
 static const char *const good_cores[] = {"Haswell", "Zen", "SkylakeX", "Cooperlake",
                                          "SapphireRapids"};
 
-static const char *better_than(const char *chosen)
+static const char *better_than(const char *chosen, bool has_avx512)
 {
     for (size_t i = 0; i < ARRAY_LEN(good_cores); i++)
         if (strcasecmp(chosen, good_cores[i]) == 0)
             return NULL;
-    return good_cores[0];
+    return has_avx512 ? "SkylakeX" : "Haswell";
+}
+
+static bool has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 #else
-static const char *better_than(const char *chosen)
+static const char *better_than(const char *chosen, bool has_avx512)
 {
     (void)chosen;
+    (void)has_avx512;
     return NULL;
+}
+
+static bool has_avx512(void)
+{
+    return false;
 }
 #endif
 
-const char *kernels_to_ask(const char *wanted, const char *chosen, const char *asked)
+const char *kernels_to_ask(const char *wanted, const char *chosen, const char *asked,
+                           bool has_avx512)
 {
     if (strcmp(wanted, "auto") != 0)
         return strcasecmp(wanted, chosen) == 0 ? NULL : wanted;
-    return asked != NULL ? NULL : better_than(chosen);
+    return asked != NULL ? NULL : better_than(chosen, has_avx512);
 }
 
 /* Of this process, each behind the other with its NUL; NULL: not to be had. */
@@ -76,7 +89,7 @@ static int begin_again(struct err_msg *why)
 int kernels_choose(const char *wanted, struct err_msg *why)
 {
     const char *asked = getenv(variable), *chosen = blas_core_name();
-    const char *to_ask = kernels_to_ask(wanted, chosen, asked);
+    const char *to_ask = kernels_to_ask(wanted, chosen, asked, has_avx512());
     if (to_ask == NULL)
         return 0;
     if (asked != NULL && strcmp(asked, to_ask) == 0)

@@ -1,12 +1,7 @@
 #include "worker/nn/kernels.h"
 
-#include <math.h>
-#include <stdint.h>
 #include <string.h>
-
-/* Says that a loop's elements do not depend on one another, which the compiler cannot see when out
- * is also an input. */
-#define INDEPENDENT _Pragma("GCC ivdep")
+#include "worker/nn/real_math.h"
 
 void kernel_zero(real *out, size_t count)
 {
@@ -51,6 +46,16 @@ void kernel_add_rows(real *sums, const real *matrix, size_t rows, size_t cols)
         kernel_add(sums, sums, matrix + i * cols, cols);
 }
 
+void kernel_where_equal(real *out, const int32_t *key, int32_t wanted, const real *values,
+                        size_t count)
+{
+    INDEPENDENT
+    for (size_t i = 0; i < count; i++) {
+        real value = values[i]; /* read always: a load under a condition is not vectorised */
+        out[i] = key[i] == wanted ? value : 0;
+    }
+}
+
 void kernel_relu(real *out, const real *in, size_t count)
 {
     INDEPENDENT
@@ -67,78 +72,37 @@ void kernel_relu_grad(real *in_grad, const real *out, const real *out_grad, size
     }
 }
 
-#ifdef TALWEG_REAL_DOUBLE
-
-static real exp_of(real x)
+void kernel_leaky_relu(real *out, const real *in, real slope, size_t count)
 {
-    return exp(x);
+    INDEPENDENT
+    for (size_t i = 0; i < count; i++)
+        out[i] = choose(in[i] < 0, in[i] * slope, in[i]);
 }
 
-static real tanh_of(real x)
+void kernel_leaky_relu_grad(real *in_grad, const real *out, const real *out_grad, real slope,
+                            size_t count)
 {
-    return tanh(x);
+    INDEPENDENT
+    for (size_t i = 0; i < count; i++)
+        in_grad[i] = choose(out[i] > 0, out_grad[i], out_grad[i] * slope);
 }
 
-#else
-
-static inline uint32_t bits_of(float x)
+/* exp(x) - 1 = tanh(x / 2) (exp(x) + 1), which does not cancel near zero. */
+void kernel_elu(real *out, const real *in, real alpha, size_t count)
 {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof(bits));
-    return bits;
+    INDEPENDENT
+    for (size_t i = 0; i < count; i++) {
+        real below = alpha * (tanh_of(in[i] / 2) * (exp_of(in[i]) + 1));
+        out[i] = choose(in[i] > 0, in[i], below);
+    }
 }
 
-static inline float float_of(uint32_t bits)
+void kernel_elu_grad(real *in_grad, const real *out, const real *out_grad, real alpha, size_t count)
 {
-    float x;
-    memcpy(&x, &bits, sizeof(x));
-    return x;
+    INDEPENDENT
+    for (size_t i = 0; i < count; i++)
+        in_grad[i] = choose(out[i] > 0, out_grad[i], out_grad[i] * (out[i] + alpha));
 }
-
-/* condition ? yes : no, by bits: for a plain ?: between computed values the compiler makes a branch
- * and then does not vectorise. */
-static inline float choose(int condition, float yes, float no)
-{
-    uint32_t mask = condition ? UINT32_MAX : 0;
-    return float_of((bits_of(yes) & mask) | (bits_of(no) & ~mask));
-}
-
-/* exp(x) = 2^n exp(r), r = x - n ln 2 in +-0.35, ln 2 in two parts so that n ln2_high is exact. */
-static inline real exp_of(real x)
-{
-    /* 1.5 * 2^23: adding it rounds to a whole number, which then stands in the low bits. */
-    const float shift = 12582912.0f;
-    x = choose(fabsf(x) > 87.3f, copysignf(87.3f, x), x);
-    float shifted = x * 1.44269504088896341f + shift;
-    float n = shifted - shift;
-    float r = x - n * 0.693359375f;
-    r = r - n * -2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    float y = p * (r * r) + r + 1.0f;
-    return y * float_of((bits_of(shifted) + 127u) << 23);
-}
-
-/* An odd polynomial near zero, where 1 - 2 / (exp(2x) + 1) would cancel. */
-static inline real tanh_of(real x)
-{
-    float square = x * x;
-    float p = -5.70498872745e-3f;
-    p = p * square + 2.06390887954e-2f;
-    p = p * square + -5.37397155531e-2f;
-    p = p * square + 1.33314422036e-1f;
-    p = p * square + -3.33332819422e-1f;
-    float near = p * square * x + x;
-    float size = fabsf(x);
-    float far = copysignf(1.0f - 2.0f / (exp_of(size + size) + 1.0f), x);
-    return choose(size < 0.625f, near, far);
-}
-
-#endif
 
 void kernel_exp(real *out, const real *in, size_t count)
 {

@@ -12,6 +12,7 @@
  * Surprise: out may be the same array as an input (not a shifted one).
  */
 #include <stddef.h>
+#include <stdint.h>
 #include "worker/nn/real.h"
 
 void kernel_zero(real *out, size_t count);
@@ -26,10 +27,26 @@ void kernel_fill_rows(real *out, const real *row, size_t rows, size_t cols);
 /* sums[cols] += the rows of matrix[rows][cols], first to last. */
 void kernel_add_rows(real *sums, const real *matrix, size_t rows, size_t cols);
 
+/* out = values where key is wanted, and else 0. */
+void kernel_where_equal(real *out, const int32_t *key, int32_t wanted, const real *values,
+                        size_t count);
+
 /* max(in, 0); a NaN stays a NaN. */
 void kernel_relu(real *out, const real *in, size_t count);
 /* in_grad = out_grad where out > 0. */
 void kernel_relu_grad(real *in_grad, const real *out, const real *out_grad, size_t count);
+
+/* in where in > 0, else slope times in. */
+void kernel_leaky_relu(real *out, const real *in, real slope, size_t count);
+/* in_grad = out_grad where out > 0, else slope times it. */
+void kernel_leaky_relu_grad(real *in_grad, const real *out, const real *out_grad, real slope,
+                            size_t count);
+
+/* in where in > 0, else alpha (exp(in) - 1); as float within 4 units in the last place. */
+void kernel_elu(real *out, const real *in, real alpha, size_t count);
+/* in_grad = out_grad where out > 0, else out_grad (out + alpha). */
+void kernel_elu_grad(real *in_grad, const real *out, const real *out_grad, real alpha,
+                     size_t count);
 
 /* As float within 1 unit in the last place, and an input beyond +-87.3 counts as +-87.3 (of the
  * same sign); as double, libm's. */

@@ -1,4 +1,4 @@
-/* relu, tanh, sigmoid: elementwise, and their backward needs only what came out. */
+/* relu, leaky_relu, elu, tanh, sigmoid: elementwise, and backward needs only what came out. */
 #include "worker/nn/op.h"
 
 #include "worker/nn/kernels.h"
@@ -10,12 +10,36 @@ static size_t element_count(const struct op_call *call)
 
 static void relu_forward(const struct op_call *call)
 {
+    if (call->plan->fused_relu && call->out == call->in[0])
+        return; /* nothing is below 0 any more */
     kernel_relu(call->out, call->in[0], element_count(call));
 }
 
 static void relu_backward(const struct op_call *call)
 {
     kernel_relu_grad(call->in_grad, call->out, call->out_grad, element_count(call));
+}
+
+static void leaky_relu_forward(const struct op_call *call)
+{
+    kernel_leaky_relu(call->out, call->in[0], (real)call->plan->spec->slope, element_count(call));
+}
+
+static void leaky_relu_backward(const struct op_call *call)
+{
+    kernel_leaky_relu_grad(call->in_grad, call->out, call->out_grad,
+                           (real)call->plan->spec->slope, element_count(call));
+}
+
+static void elu_forward(const struct op_call *call)
+{
+    kernel_elu(call->out, call->in[0], (real)call->plan->spec->slope, element_count(call));
+}
+
+static void elu_backward(const struct op_call *call)
+{
+    kernel_elu_grad(call->in_grad, call->out, call->out_grad, (real)call->plan->spec->slope,
+                    element_count(call));
 }
 
 static void tanh_forward(const struct op_call *call)
@@ -42,6 +66,22 @@ const struct op_kernel op_relu = {
     .plan = op_plan_same_shape,
     .forward = relu_forward,
     .backward_data = relu_backward,
+    .can_overwrite = true,
+    .reads_out = true,
+};
+
+const struct op_kernel op_leaky_relu = {
+    .plan = op_plan_same_shape,
+    .forward = leaky_relu_forward,
+    .backward_data = leaky_relu_backward,
+    .can_overwrite = true,
+    .reads_out = true,
+};
+
+const struct op_kernel op_elu = {
+    .plan = op_plan_same_shape,
+    .forward = elu_forward,
+    .backward_data = elu_backward,
     .can_overwrite = true,
     .reads_out = true,
 };

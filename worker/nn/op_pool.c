@@ -1,4 +1,4 @@
-/* maxpool2d, avgpool2d, global_avgpool: over windows of one channel, in NHWC.
+/* maxpool2d, avgpool2d: over windows of one channel, in NHWC.
  *
  * Padding is no number: the maximum and the mean of a window are those of the pixels that it holds.
  * Of equal maxima the first, by rows, gets the gradient. */
@@ -75,7 +75,7 @@ static void maxpool_window(const struct op_call *call, const struct window *w, s
                            size_t pixel)
 {
     const struct op_plan *p = call->plan;
-    size_t channels = p->out.size[2];
+    size_t channels = p->in[0].size[2];
     real *best = call->out + pixel;
     int32_t *winner = (int32_t *)(void *)call->keep + pixel;
     uint32_t first = w->row_begin * p->in[0].size[1] + w->col_begin;
@@ -99,7 +99,7 @@ static void maxpool_forward(const struct op_call *call)
 static void maxpool_window_back(const struct op_call *call, const struct window *w, size_t image,
                                 size_t pixel)
 {
-    size_t channels = call->plan->out.size[2];
+    size_t channels = call->plan->in[0].size[2];
     const int32_t *winner = (const int32_t *)(const void *)call->keep + pixel;
     const real *out_grad = call->out_grad + pixel;
     (void)w;
@@ -107,8 +107,34 @@ static void maxpool_window_back(const struct op_call *call, const struct window 
         call->in_grad[image + (size_t)winner[c] * channels + c] += out_grad[c];
 }
 
+/* Whether each pixel lies in exactly one window: those cut the image into pieces. */
+static bool is_cut_in_windows(const struct op_plan *p)
+{
+    for (int axis = 0; axis < 2; axis++)
+        if (p->spec->stride[axis] != p->spec->kernel[axis] || p->pad_before[axis] > 0 ||
+            p->out.size[axis] * p->spec->kernel[axis] != p->in[0].size[axis])
+            return false;
+    return true;
+}
+
+/* All of a window's pixels get their gradient at once, most of them 0. */
+static void maxpool_window_write(const struct op_call *call, const struct window *w, size_t image,
+                                 size_t pixel)
+{
+    size_t channels = call->plan->out.size[2], cols = call->plan->in[0].size[1];
+    const int32_t *winner = (const int32_t *)(const void *)call->keep + pixel;
+    for (uint32_t row = w->row_begin; row < w->row_end; row++)
+        for (uint32_t col = w->col_begin; col < w->col_end; col++)
+            kernel_where_equal(call->in_grad + image + (row * cols + col) * channels, winner,
+                               (int32_t)(row * cols + col), call->out_grad + pixel, channels);
+}
+
 static void maxpool_backward(const struct op_call *call)
 {
+    if (is_cut_in_windows(call->plan)) {
+        for_each_window(call, maxpool_window_write);
+        return;
+    }
     kernel_zero(call->in_grad, call->count * call->plan->in_count);
     for_each_window(call, maxpool_window_back);
 }
@@ -155,38 +181,6 @@ static void avgpool_backward(const struct op_call *call)
     for_each_window(call, avgpool_window_back);
 }
 
-static int plan_global(struct op_plan *p, struct err_msg *why)
-{
-    if (p->in[0].dims != 3)
-        return err_set(why, ERR_INPUT,
-                       "needs an image (rows x columns x channels) but gets a row of %u",
-                       p->in[0].size[0]);
-    p->out = (struct op_shape){.dims = 1, .size = {p->in[0].size[2]}};
-    return 0;
-}
-
-static void global_forward(const struct op_call *call)
-{
-    size_t channels = call->plan->out_count, pixels = call->plan->in_count / channels;
-    for (size_t sample = 0; sample < call->count; sample++) {
-        real *mean = call->out + sample * channels;
-        kernel_zero(mean, channels);
-        kernel_add_rows(mean, call->in[0] + sample * pixels * channels, pixels, channels);
-        kernel_scale(mean, mean, 1 / (real)pixels, channels);
-    }
-}
-
-static void global_backward(const struct op_call *call)
-{
-    size_t channels = call->plan->out_count, pixels = call->plan->in_count / channels;
-    for (size_t sample = 0; sample < call->count; sample++) {
-        real *in_grad = call->in_grad + sample * pixels * channels;
-        kernel_scale(in_grad, call->out_grad + sample * channels, 1 / (real)pixels, channels);
-        for (size_t pixel = 1; pixel < pixels; pixel++)
-            kernel_copy(in_grad + pixel * channels, in_grad, channels);
-    }
-}
-
 const struct op_kernel op_maxpool2d = {
     .plan = plan_maxpool,
     .forward = maxpool_forward,
@@ -197,10 +191,4 @@ const struct op_kernel op_avgpool2d = {
     .plan = plan_pool,
     .forward = avgpool_forward,
     .backward_data = avgpool_backward,
-};
-
-const struct op_kernel op_global_avgpool = {
-    .plan = plan_global,
-    .forward = global_forward,
-    .backward_data = global_backward,
 };
