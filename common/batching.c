@@ -41,9 +41,10 @@ uint32_t batching_lane_samples(const struct batching *batching, uint64_t step, u
     struct range share = batching_eval_range(batching_step_samples(batching, step),
                                              batching->lane_count, lane);
     struct permute order;
-    permute_init(&order, batching->sample_count, epoch_key(batching->seed, step / epoch_steps));
+    uint64_t epoch = step / epoch_steps;
+    permute_init(&order, batching->sample_count, epoch_key(batching->seed, epoch));
     for (uint64_t i = share.begin; i < share.end; i++)
-        out[i - share.begin] = permute_at(&order, first + i);
+        out[i - share.begin] = epoch * batching->sample_count + permute_at(&order, first + i);
     return (uint32_t)(share.end - share.begin);
 }
 

@@ -24,7 +24,12 @@ enum draw_where {
     DRAW_INIT = 1,
     DRAW_ORDER = 2,
     DRAW_HELD_OUT = 3,
+    DRAW_MIX_ORDER = 4,
+    DRAW_WINDOWS = 5,
+    DRAW_GENERATE = 6,
     DRAW_OPERATOR = 16,
+    DRAW_AUGMENT = 1 << 28, /* and the sample's place in its lane */
+    DRAW_MIX = 1 << 29,     /* the same */
     DRAW_CODEC = 1 << 30 /* and the tensor's index */
 };
 
@@ -39,7 +44,8 @@ uint64_t batching_step_samples(const struct batching *batching, uint64_t step);
 /* The most samples a lane can have. */
 uint32_t batching_lane_max(const struct batching *batching);
 
-/* Writes the sample indices of a lane to out [batching_lane_max] and returns how many. */
+/* Writes what a lane takes to out [batching_lane_max] and returns how many: e * sample_count + i is
+ * sample i in epoch e. */
 uint32_t batching_lane_samples(const struct batching *batching, uint64_t step, uint32_t lane,
                                uint64_t *out);
 

@@ -22,7 +22,7 @@
 #include "common/model_spec.h"
 #include "common/settings_table.h"
 
-enum data_format { FORMAT_AUTO, FORMAT_IDX, FORMAT_NPY, FORMAT_CSV, FORMAT_SHARDS };
+enum data_format { FORMAT_AUTO, FORMAT_IDX, FORMAT_NPY, FORMAT_CSV, FORMAT_SHARDS, FORMAT_TEXT };
 enum image_order { IMAGE_NHWC, IMAGE_NCHW };
 enum normalise_kind { NORMALISE_NONE, NORMALISE_STANDARD };
 enum optimizer_kind {
@@ -35,6 +35,15 @@ enum optimizer_kind {
 enum schedule_kind { SCHEDULE_CONSTANT, SCHEDULE_STEP, SCHEDULE_COSINE };
 enum consistency_kind { CONSISTENCY_BSP, CONSISTENCY_SSP, CONSISTENCY_ASYNC, CONSISTENCY_LOCAL };
 enum nonfinite_kind { NONFINITE_STOP, NONFINITE_SKIP };
+
+/* What is changed at random in training samples; worker/data/augment.h and mixup.h say how. */
+struct augment_settings {
+    double flip, flip_vertical; /* how likely */
+    uint32_t pad;               /* pixels */
+    double rotate;              /* degrees */
+    double brightness, contrast, saturation;
+    double mixup; /* alpha; 0: off */
+};
 
 /* Texts and paths are never NULL: "" where nothing is set.  Meaning, unit and range of each field
  * stand in the table; `talweg settings` prints them. */
@@ -56,6 +65,7 @@ struct settings {
         char *train_inputs, *train_labels;
         char *test_inputs, *test_labels;
         double test_fraction;
+        uint32_t sequence; /* tokens of a sample; 0: inputs are no tokens */
         char *label_column;
         bool header;
         char *delimiter; /* one character */
@@ -68,10 +78,12 @@ struct settings {
         uint64_t memory_bytes;
         char *spool_dir;
     } data;
+    struct augment_settings augment;
     struct model_spec model; /* model.loss and model.operators */
     struct {
         enum optimizer_kind kind;
         double rate, momentum, beta1, beta2, epsilon, weight_decay, l1;
+        double clip_norm, clip_value; /* of a lane's mean gradient; 0: not */
         enum schedule_kind schedule;
         uint64_t warmup_steps, decay_every;
         double decay_factor, min_rate;

@@ -43,14 +43,18 @@ static const struct setting table[] = {
     CHOICE(job.on_nonfinite, "stop skip", "stop", true,
            "what follows a gradient that is no number: stop the job, or skip that step everywhere")
 
-    CHOICE(data.format, "auto idx npy csv shards", "auto", true,
-           "of the data files; auto: from the file's name and first bytes")
+    CHOICE(data.format, "auto idx npy csv shards text", "auto", true,
+           "of the data files; auto: from the file's name (text: .txt, .txt.gz) and first bytes")
     WORD(data.train_inputs, PATH, "", true, "file with the training inputs (CSV: and labels)")
     WORD(data.train_labels, PATH, "", true, "file with the training labels; empty for CSV")
     WORD(data.test_inputs, PATH, "", true, "file with the test inputs; empty: none")
     WORD(data.test_labels, PATH, "", true, "file with the test labels; empty for CSV")
     ROW(data.test_fraction, REAL, "", 0, 0.9, "0", true,
-        "share of the training data held out for tests when there is no test file")
+        "share of the training data held out for tests when there is no test file; "
+        "of a text, or another stream of tokens, its end")
+    ROW(data.sequence, U32, "tokens", 0, 1048576, "0", true,
+        "inputs are tokens, so many a sample: a text's characters, or numbers of a vocabulary; "
+        "a stream of them is cut, each token's label is the next; 0: inputs are no tokens")
     WORD(data.label_column, COLUMN, "", true,
          "CSV: the label's column, by name or number from 0; empty: the last")
     WORD(data.header, BOOL, "true", true, "CSV: the first line holds the names of the columns")
@@ -72,6 +76,25 @@ static const struct setting table[] = {
         "data up to this size is kept in memory; of more, what is needed is read from disk")
     WORD(data.spool_dir, PATH, "", false,
          "folder for unpacked data while a process runs; empty: TMPDIR, or /tmp")
+
+    ROW(augment.flip, REAL, "", 0, 1, "0", true,
+        "how likely a training image is mirrored, left and right changed")
+    ROW(augment.flip_vertical, REAL, "", 0, 1, "0", true,
+        "how likely a training image is mirrored, top and bottom changed")
+    ROW(augment.pad, U32, "pixels", 0, 4096, "0", true,
+        "a training image is cut at a random place out of itself in a frame so wide, whose pixels "
+        "are as a zero of the data file")
+    ROW(augment.rotate, REAL, "degrees", 0, 180, "0", true,
+        "a training image is turned by up to so much either way, bilinear")
+    ROW(augment.brightness, REAL, "", 0, 10, "0", true,
+        "a training image is made lighter or darker by a factor up to so far from 1")
+    ROW(augment.contrast, REAL, "", 0, 10, "0", true,
+        "the same of its pixels' distance from the mean of its grey")
+    ROW(augment.saturation, REAL, "", 0, 10, "0", true,
+        "the same of its pixels' distance from their own grey; images of 3 channels")
+    ROW(augment.mixup, REAL, "", 0, 1000, "0", true,
+        "training samples of a lane are mixed with one another, inputs and losses, m to 1 - m with "
+        "m of Beta(mixup, mixup)")
 
     CHOICE(model.loss, "softmax_cross_entropy binary_cross_entropy mean_squared_error",
            "softmax_cross_entropy", true, "what training makes small")
@@ -100,6 +123,11 @@ static const struct setting table[] = {
     ROW(optimizer.weight_decay, REAL, "", 0, 1000, "0", true,
         "L2, of weights but not of biases; adamw: decoupled from the gradient")
     ROW(optimizer.l1, REAL, "", 0, 1000, "0", true, "L1, of weights but not of biases")
+    ROW(optimizer.clip_norm, REAL, "", 0, REAL_MAX, "0", true,
+        "a lane's mean gradient, over all tensors, is scaled down to this norm; 0: as it is. With "
+        "this no part of a gradient is sent before all of it is there")
+    ROW(optimizer.clip_value, REAL, "", 0, REAL_MAX, "0", true,
+        "each number of a lane's mean gradient is held between this and its negative; 0: as it is")
     CHOICE(optimizer.schedule, "constant step cosine", "constant", true,
            "how the rate falls over the run")
     ROW(optimizer.warmup_steps, U64, "steps", 0, STEPS_MAX, "0", true,

@@ -8,6 +8,7 @@
 #include "worker/data/npy.h"
 #include "worker/data/parts.h"
 #include "worker/data/samples.h"
+#include "worker/data/text.h"
 
 enum {
     KEY_LABELS = 1000,
@@ -41,8 +42,8 @@ static const struct argp_option options[] = {
     {"categorical", KEY_CATEGORICAL, "A,B", 0,
      "CSV: columns that hold words, by name or number; each word becomes a feature", 0},
     {"words", KEY_WORDS, "FILE", 0,
-     "CSV: take the words of categories and classes from this file, the training file, when INPUT "
-     "is the test file",
+     "CSV, text: take the words of categories and classes, or the characters, from this file, the "
+     "training file, when INPUT is the test file",
      0},
     {"no-header", KEY_NO_HEADER, NULL, 0, "CSV: the first line is a sample, not names", 0},
     {"delimiter", KEY_DELIMITER, "C", 0, "CSV: what stands between cells (default: a comma)", 0},
@@ -111,7 +112,23 @@ static error_t parse(int key, char *value, struct argp_state *state)
     return 0;
 }
 
-static int open_input(const struct shard_options *shard, struct table **words,
+/* What --words names, by which the input is read. */
+struct shard_words {
+    struct table *table;
+    struct vocabulary characters;
+};
+
+static int learn_words(const char *path, const struct table_options *table,
+                       struct shard_words *words, struct err_msg *why)
+{
+    enum data_format format;
+    int rc = samples_detect(path, &format, why);
+    if (rc == 0 && format == FORMAT_TEXT)
+        return text_learn(path, &words->characters, why);
+    return rc == 0 ? table_learn(path, table, &words->table, why) : rc;
+}
+
+static int open_input(const struct shard_options *shard, struct shard_words *words,
                       struct samples *samples, struct err_msg *why)
 {
     struct samples_spec spec = {
@@ -127,10 +144,11 @@ static int open_input(const struct shard_options *shard, struct table **words,
                 .categorical_count = shard->categorical_count,
             },
     };
-    int rc = shard->words ? table_learn(shard->words, &spec.table, words, why) : 0;
+    int rc = shard->words ? learn_words(shard->words, &spec.table, words, why) : 0;
     if (rc < 0)
         return rc;
-    spec.known = *words;
+    spec.known.table = words->table;
+    spec.known.characters = words->characters.word_count ? &words->characters : NULL;
     struct rows_place place = {.spool_dir = "", .memory_bytes = SHARD_MEMORY_BYTES};
     return samples_open(&spec, &place, samples, why);
 }
@@ -144,7 +162,8 @@ static void print_result(const struct shard_options *shard, const struct samples
         printf(" %s%" PRIu32, d ? "x " : "", form->shape[d]);
     printf(" %s%s", npy_descr(form->type), samples->labels ? ", with labels" : "");
     if (samples->classes.word_count)
-        printf(" (%zu classes)", samples->classes.word_count);
+        printf(" (%zu %s)", samples->classes.word_count,
+               samples->labels ? "classes" : "kinds of characters");
     printf("\n");
 }
 
@@ -155,14 +174,14 @@ int cmd_shard(int argc, char **argv)
         .parser = parse,
         .args_doc = "INPUT",
         .doc =
-            "Cut a data set (IDX, NPY or CSV, plain or gzip) into NPY files, with a manifest.json "
-            "that says rows, shape, dtype and sha256 of each; a job reads DIR as its "
+            "Cut a data set (IDX, NPY, CSV or text, plain or gzip) into NPY files, with a "
+            "manifest.json that says rows, shape, dtype and sha256 of each; a job reads DIR as its "
             "data.train_inputs.",
     };
     struct shard_options shard = {
         .labels = "", .label_column = "", .delimiter = ',', .has_header = true};
     struct samples samples = {0};
-    struct table *words = NULL;
+    struct shard_words words = {0};
     struct err_msg why = {0};
     if (argp_parse(&argp, argc, argv, 0, NULL, &shard) != 0)
         return EXIT_USAGE;
@@ -174,7 +193,8 @@ int cmd_shard(int argc, char **argv)
     else
         fprintf(stderr, "talweg shard: %s\n", why.text[0] ? why.text : err_text(rc));
     samples_close(&samples);
-    table_destroy(words);
+    table_destroy(words.table);
+    vocabulary_clear(&words.characters);
     free(shard.categorical);
     return rc == 0 ? EXIT_FINE : EXIT_FAILED;
 }

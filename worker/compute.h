@@ -14,10 +14,12 @@
  * A training task of a hand begins before all weights are there: its forward waits before each
  * layer until that layer's blocks are (MSG_BLOCK_HERE).
  *
- * Owner:    the worker's loop.  Thread: submit and next from that loop; the work on its own.
- * Memory:   per thread: activations, one lane's samples; with consistency "local" the lane's own
- *           weights and its optimizer's state as well.  Gradients lie in a pool, a flat one for
- *           each thread, and for each lane of which something is not pushed and answered.
+ * Owner:    the worker's loop.  Thread: submit and next from that loop; the work on its own, as is
+ *           the reading of samples (ahead.h).
+ * Memory:   per thread: activations, one lane's samples, and of these two more; with consistency
+ *           "local" the lane's own weights and its optimizer's state as well.  Gradients lie in a
+ *           pool, a flat one for each thread, and for each lane of which something is not pushed
+ *           and answered.
  * Surprise: none.
  */
 #include "common/settings.h"
@@ -48,6 +50,9 @@ MUST_USE int compute_submit(struct compute *compute, const struct message *task)
 
 /* The next result; false when there is none.  The caller owns the reference on its payload. */
 bool compute_next(struct compute *compute, struct message *result_out);
+
+/* Activations and scratch of all threads. */
+size_t compute_activation_bytes(const struct compute *compute);
 
 /* Readable while results wait; for transport_wait. */
 int compute_fd(const struct compute *compute);

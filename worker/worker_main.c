@@ -9,6 +9,7 @@
 #include "common/role.h"
 #include "common/usage.h"
 #include "worker/compute.h"
+#include "worker/step_memory.h"
 #include "worker/nn/blas.h"
 #include "worker/nn/kernel_choice.h"
 #include "worker/worker_loop.h"
@@ -50,7 +51,8 @@ static int plan_model(struct workshop *shop, struct err_msg *why)
     const struct dataset_info *info = dataset_info(shop->train);
     struct graph_input input = {.dims = info->dims,
                                 .label_count = info->label_count,
-                                .class_count = info->class_count};
+                                .class_count = info->class_count,
+                                .token_count = info->token_count};
     memcpy(input.shape, info->shape, sizeof(input.shape));
     int err = graph_create(&shop->settings->model, &input, &shop->graph, why);
     if (err != 0)
@@ -75,6 +77,20 @@ static int start_compute(struct workshop *shop, struct err_msg *why)
     return compute_create(&spec, &shop->compute, why);
 }
 
+/* Says what steps will take; returns the sum. */
+static uint64_t plan_memory(const struct workshop *shop)
+{
+    struct step_memory plan =
+        step_memory_of(shop->settings, shop->layout, dataset_info(shop->train),
+                       compute_activation_bytes(shop->compute));
+    log_event(LOG_INFO, "memory",
+              "step=%llu activations=%llu weights=%llu gradients=%llu samples=%llu",
+              (unsigned long long)step_memory_total(&plan), (unsigned long long)plan.activations,
+              (unsigned long long)plan.weights, (unsigned long long)plan.gradients,
+              (unsigned long long)plan.samples);
+    return step_memory_total(&plan);
+}
+
 static int start_exchange(struct workshop *shop, const struct launch *launch,
                           uint64_t incarnation, struct err_msg *why)
 {
@@ -92,6 +108,7 @@ static int start_exchange(struct workshop *shop, const struct launch *launch,
     hello->train_count = dataset_info(shop->train)->count;
     hello->test_count = shop->test == NULL ? 0 : dataset_info(shop->test)->count;
     hello->layout = shop->layout;
+    hello->planned_bytes = plan_memory(shop);
     int err = settings_fingerprint(shop->settings, hello->fingerprint);
     if (err == 0)
         err = exchange_create(&spec, &shop->exchange);

@@ -1,3 +1,4 @@
+#include "worker/clip.h"
 #include "worker/compute.h"
 #include <math.h>
 #include <poll.h>
@@ -7,6 +8,7 @@
 #include "common/clock.h"
 #include "common/optimizer.h"
 #include "common/schedule.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/unit.h"
 #include "worker/nn/blas.h"
 
@@ -117,6 +119,7 @@ static struct lane_result collect(struct bench *bench, float *grads, size_t *lea
             CU_ASSERT_FATAL(result.kind == MSG_LANE_DONE || result.kind == MSG_EVAL_DONE);
             total.loss_sum += result.lane.loss_sum;
             total.correct_count += result.lane.correct_count;
+            total.answer_count += result.lane.answer_count;
             total.sample_count += result.lane.sample_count;
             lanes_done++;
         }
@@ -145,6 +148,7 @@ static struct lane_result reckon(const struct bench *bench, struct dataset *data
         graph_eval(one, &batch, bench->weights, &loss);
         total.loss_sum += loss.loss_sum;
         total.correct_count += loss.correct;
+        total.answer_count += loss.answers;
     }
     graph_run_destroy(one);
     free(input);
@@ -156,6 +160,7 @@ static void check_equal(const struct lane_result *found, const struct lane_resul
 {
     CU_ASSERT_EQUAL(found->sample_count, expected->sample_count);
     CU_ASSERT_EQUAL(found->correct_count, expected->correct_count);
+    CU_ASSERT_EQUAL(found->answer_count, expected->answer_count);
     CU_ASSERT_DOUBLE_EQUAL(found->loss_sum, expected->loss_sum, 1e-4 * expected->loss_sum);
 }
 
@@ -318,6 +323,7 @@ static struct lane_result round_by_hand(const struct bench *bench, uint32_t lane
             continue;
         CU_ASSERT_EQUAL(dataset_read(bench->train, indices, batch.count, inputs, labels, &why), 0);
         graph_train(run, &batch, now, grad, NULL, NULL, &loss);
+        clip_gradient(settings, layout, batch.count, grad);
         for (size_t i = 0; i < layout->tensor_count; i++) {
             size_t at = (size_t)layout->tensor_begin[i];
             struct update update = {
@@ -333,6 +339,7 @@ static struct lane_result round_by_hand(const struct bench *bench, uint32_t lane
         taken++;
         total.loss_sum += loss.loss_sum;
         total.correct_count += loss.correct;
+        total.answer_count += loss.answers;
         total.sample_count += loss.count;
     }
     for (size_t i = 0; i < count; i++)
@@ -367,6 +374,7 @@ static uint64_t check_round(const char *local_steps, const char *optimizer)
             CU_ASSERT_NOT_EQUAL(expected[count - 1], 0.0f);
             total.loss_sum += part.loss_sum;
             total.correct_count += part.correct_count;
+            total.answer_count += part.answer_count;
             total.sample_count += part.sample_count;
         }
         check_equal(&told, &total);
@@ -384,6 +392,42 @@ static void test_compute_makes_a_round_of_the_steps_that_the_optimizer_would_mak
     check_round("exchange.local_steps=7", "optimizer.kind=sgd");
     check_round("exchange.local_steps=7", "optimizer.kind=nesterov");
     check_round("exchange.local_steps=40", "optimizer.kind=adamw"); /* over the end of an epoch */
+}
+
+static void test_compute_clips_each_step_of_a_round(void)
+{
+    check_round("exchange.local_steps=5", "optimizer.clip_norm=0.05");
+    check_round("exchange.local_steps=5", "optimizer.clip_value=0.002");
+}
+
+/* Each lane's gradient is what it would be, clipped, whether its blocks go early or not. */
+static void check_clipped(const char *set)
+{
+    struct bench plain, clipped;
+    size_t leaves;
+    open_bench(&plain, "worker.threads=1");
+    open_bench(&clipped, set);
+    size_t count = (size_t)plain.layout->weight_count, lanes = plain.settings->job.lanes;
+    uint64_t samples = plain.settings->job.batch / lanes;
+    float *a = calloc(lanes * count, sizeof(*a)), *b = calloc(lanes * count, sizeof(*b));
+    submit_all(&plain, MSG_TRAIN_LANE);
+    submit_all(&clipped, MSG_TRAIN_LANE);
+    struct lane_result one = collect(&plain, a, &leaves), other = collect(&clipped, b, &leaves);
+    check_equal(&one, &other);
+    CU_ASSERT_NOT_EQUAL(memcmp(a, b, lanes * count * sizeof(*a)), 0);
+    for (size_t lane = 0; lane < lanes; lane++)
+        clip_gradient(clipped.settings, plain.layout, samples, a + lane * count);
+    CU_ASSERT_EQUAL(memcmp(a, b, lanes * count * sizeof(*a)), 0);
+    free(a);
+    free(b);
+    close_bench(&plain);
+    close_bench(&clipped);
+}
+
+static void test_compute_clips_the_gradient_of_a_lane(void)
+{
+    check_clipped("optimizer.clip_norm=0.05");
+    check_clipped("optimizer.clip_value=0.002");
 }
 
 static void test_compute_passes_over_steps_in_which_a_lane_has_no_samples(void)
@@ -445,27 +489,121 @@ static void test_compute_breaks_rounds_off_when_tasks_are_dropped_and_at_the_end
     close_bench(&bench);
 }
 
+/* Both threads wait for weights that never come, so that all the others are still in the queue. */
 static void test_compute_answers_each_task_that_it_drops(void)
 {
     struct bench bench;
-    struct message drop = {.kind = MSG_DROP_LANES};
-    uint32_t done_count = 0, dropped_count = 0;
+    struct message task = {.kind = MSG_TRAIN_LANE}, drop = {.kind = MSG_DROP_LANES};
     open_bench(&bench, "worker.threads=2");
-    submit_all(&bench, MSG_EVAL_LANE);
-    submit_all(&bench, MSG_EVAL_LANE);
-    CU_ASSERT_EQUAL(compute_submit(bench.compute, &drop), 0);
-    while (done_count + dropped_count < 2 * bench.settings->job.lanes) {
-        struct message result = wait_result(&bench);
-        CU_ASSERT(result.kind == MSG_EVAL_DONE || result.kind == MSG_LANE_DROPPED);
-        done_count += result.kind == MSG_EVAL_DONE;
-        dropped_count += result.kind == MSG_LANE_DROPPED;
-        if (result.kind == MSG_LANE_DROPPED)
-            CU_ASSERT_EQUAL(result.task.step, 3);
+    uint32_t lanes = bench.settings->job.lanes;
+    for (uint32_t lane = 0; lane < 2; lane++) {
+        task.task = (struct lane_task){3, lane, bench.weights, 1};
+        CU_ASSERT_EQUAL(compute_submit(bench.compute, &task), 0);
     }
-    CU_ASSERT(dropped_count > 0);
+    submit_all(&bench, MSG_EVAL_LANE);
+    submit_all(&bench, MSG_EVAL_LANE);
+    drop.here.hand = 1;
+    CU_ASSERT_EQUAL(compute_submit(bench.compute, &drop), 0);
+    for (uint32_t i = 0; i < 2 + 2 * lanes; i++) {
+        struct message result = wait_result(&bench);
+        CU_ASSERT_EQUAL(result.kind, MSG_LANE_DROPPED);
+        CU_ASSERT_EQUAL(result.task.step, 3);
+    }
     submit_all(&bench, MSG_EVAL_LANE); /* it goes on */
     CU_ASSERT_EQUAL(wait_result(&bench).kind, MSG_EVAL_DONE);
     close_bench(&bench);
+}
+
+enum { IDX_ROWS = 400, IDX_COLS = 64 };
+
+/* Rows of bytes, ten classes in turn, as two IDX files. */
+static void write_idx(const char *inputs_path, const char *labels_path)
+{
+    static unsigned char inputs[12 + IDX_ROWS * IDX_COLS] = {
+        0, 0, 8, 2, 0, 0, IDX_ROWS >> 8, IDX_ROWS & 255, 0, 0, 0, IDX_COLS};
+    static unsigned char labels[8 + IDX_ROWS] = {
+        0, 0, 8, 1, 0, 0, IDX_ROWS >> 8, IDX_ROWS & 255};
+    for (size_t i = 0; i < IDX_ROWS; i++)
+        labels[8 + i] = (unsigned char)(i % 10);
+    scratch_write(inputs_path, inputs, sizeof(inputs));
+    scratch_write(labels_path, labels, sizeof(labels));
+}
+
+/* The file loses its end while it is in use, which is found ahead or by the thread of the lane. */
+static void test_compute_says_what_is_wrong_with_its_data(void)
+{
+    char dir[PATH_MAX], inputs[PATH_MAX + 32], labels[PATH_MAX + 32];
+    struct bench bench;
+    struct message result;
+    scratch_make(dir);
+    snprintf(inputs, sizeof(inputs), "data.train_inputs=%s", scratch_path(dir, "inputs"));
+    snprintf(labels, sizeof(labels), "data.train_labels=%s", scratch_path(dir, "labels"));
+    write_idx(strchr(inputs, '/'), strchr(labels, '/'));
+    const char *sets[] = {"exchange.block_bytes=4096", "data.format=idx", "data.memory_bytes=0",
+                          inputs, labels};
+    open_bench_with(&bench, sets, ARRAY_LEN(sets));
+    CU_ASSERT_EQUAL(truncate(strchr(inputs, '/'), 100), 0);
+    submit_all(&bench, MSG_TRAIN_LANE);
+    do {
+        result = wait_result(&bench);
+        buffer_unref(result.payload);
+    } while (result.kind != MSG_BYE);
+    CU_ASSERT_EQUAL(result.outcome.code, ERR_IO);
+    CU_ASSERT_PTR_NOT_NULL(strstr(result.outcome.text, "inputs"));
+    close_bench(&bench);
+    scratch_remove(dir);
+}
+
+/* Samples that cannot be augmented are found out before a thread begins. */
+static void test_compute_refuses_to_augment_what_is_no_image(void)
+{
+    struct bench bench;
+    struct compute *none = NULL;
+    struct err_msg why = {0};
+    open_bench(&bench, "worker.threads=1");
+    bench.settings->augment.flip = 0.5;
+    struct compute_spec spec = {.settings = bench.settings,
+                                .graph = bench.graph,
+                                .layout = bench.layout,
+                                .train = bench.train,
+                                .test = bench.test};
+    CU_ASSERT_EQUAL(compute_create(&spec, &none, &why), ERR_INPUT);
+    CU_ASSERT_PTR_NULL(none);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "expected images"));
+    close_bench(&bench);
+}
+
+/* Mixed samples have other losses, the same in whichever thread; evaluations are never mixed. */
+static void test_compute_mixes_samples_in_training_alone(void)
+{
+    struct bench plain, one, three;
+    size_t leaves;
+    const char *sets[] = {"exchange.block_bytes=4096", "augment.mixup=0.4", "worker.threads=1"};
+    open_bench(&plain, "worker.threads=1");
+    open_bench_with(&one, sets, ARRAY_LEN(sets));
+    sets[2] = "worker.threads=3";
+    open_bench_with(&three, sets, ARRAY_LEN(sets));
+    size_t count = (size_t)one.layout->weight_count * one.settings->job.lanes;
+    float *a = calloc(count, sizeof(*a)), *b = calloc(count, sizeof(*b));
+    submit_all(&one, MSG_TRAIN_LANE);
+    submit_all(&three, MSG_TRAIN_LANE);
+    struct lane_result mixed = collect(&one, a, &leaves);
+    collect(&three, b, &leaves);
+    CU_ASSERT_EQUAL(memcmp(a, b, count * sizeof(*a)), 0);
+    submit_all(&plain, MSG_TRAIN_LANE);
+    struct lane_result trained = collect(&plain, b, &leaves);
+    CU_ASSERT(fabs(trained.loss_sum - mixed.loss_sum) > 1e-3);
+    CU_ASSERT_NOT_EQUAL(memcmp(a, b, count * sizeof(*a)), 0);
+    submit_all(&plain, MSG_EVAL_LANE);
+    submit_all(&one, MSG_EVAL_LANE);
+    struct lane_result found = collect(&one, NULL, &leaves);
+    struct lane_result expected = collect(&plain, NULL, &leaves);
+    CU_ASSERT_DOUBLE_EQUAL(found.loss_sum, expected.loss_sum, 1e-9 * expected.loss_sum);
+    free(a);
+    free(b);
+    close_bench(&plain);
+    close_bench(&one);
+    close_bench(&three);
 }
 
 static void open_blocks(struct bench *bench, uint64_t hand, size_t begin, size_t end)
@@ -603,7 +741,12 @@ static void test_compute_calls_off_lanes_that_wait_and_goes_on(void)
     X(test_compute_gives_the_same_bits_when_void_lanes_are_left_out) \
     X(test_compute_gives_one_void_for_a_gradient_that_is_no_number) \
     X(test_compute_answers_each_task_that_it_drops)               \
+    X(test_compute_says_what_is_wrong_with_its_data)              \
+    X(test_compute_refuses_to_augment_what_is_no_image)           \
+    X(test_compute_mixes_samples_in_training_alone)               \
     X(test_compute_makes_a_round_of_the_steps_that_the_optimizer_would_make) \
+    X(test_compute_clips_each_step_of_a_round)                    \
+    X(test_compute_clips_the_gradient_of_a_lane)                  \
     X(test_compute_passes_over_steps_in_which_a_lane_has_no_samples) \
     X(test_compute_makes_a_round_of_one_step_the_gradient_of_that_step) \
     X(test_compute_gives_one_void_for_a_round_that_ends_in_no_number) \

@@ -32,6 +32,7 @@ static void test_npy_reads_versions_and_types(void)
         const char *descr;
         enum rows_type type;
     } cases[] = {{"|u1", ROWS_U8},
+                 {"<u2", ROWS_U16},
                  {"<i4", ROWS_I32},
                  {"<i8", ROWS_I64},
                  {"<f4", ROWS_F32},

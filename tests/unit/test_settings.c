@@ -486,7 +486,7 @@ static void test_settings_document_holds_all_values(void)
     CU_ASSERT_EQUAL(lanes, 8);
     CU_ASSERT_EQUAL(document_get_text(document_get(document, "optimizer"), "kind", &kind, NULL), 0);
     CU_ASSERT_STRING_EQUAL(kind, "sgd");
-    CU_ASSERT_EQUAL(document_count(document), 9);
+    CU_ASSERT_EQUAL(document_count(document), 10);
     CU_ASSERT_EQUAL(document_count(document_get(document_get(document, "data"), "categorical")), 2);
     const struct document *ops = document_get(document_get(document, "model"), "operators");
     CU_ASSERT_EQUAL(document_count(ops), 1);

@@ -1,12 +1,9 @@
 #include "worker/data/dataset.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include "common/batching.h"
 #include "common/permute.h"
 #include "common/philox.h"
@@ -14,14 +11,11 @@
 #include "worker/data/norm.h"
 #include "worker/data/samples.h"
 #include "worker/data/scaling.h"
+#include "worker/data/shared.h"
 #include "worker/data/survey.h"
+#include "worker/data/tokens.h"
 #include "worker/data/view.h"
-
-/* Samples that one dataset holds, or two when one is held out of the other. */
-struct shared {
-    struct samples samples;
-    atomic_uint holder_count;
-};
+#include "worker/data/windows.h"
 
 struct dataset {
     struct dataset_info info;
@@ -29,99 +23,54 @@ struct dataset {
     bool is_split;        /* samples first_position.. of the order, else all as they lie */
     struct permute order; /* position -> row */
     uint64_t first_position;
+    struct windows windows; /* of a stream of tokens, which has no order; else of length 0 */
     struct norm norm; /* of the inputs, measured on the training part */
     struct scaling *input_scaling, *label_scaling;
     struct view inputs, labels;
 };
 
-static void release(struct shared *shared)
-{
-    if (!shared || atomic_fetch_sub(&shared->holder_count, 1) > 1)
-        return;
-    samples_close(&shared->samples);
-    free(shared);
-}
-
 void dataset_close(struct dataset *dataset)
 {
     if (!dataset)
         return;
-    release(dataset->shared);
+    shared_release(dataset->shared);
     norm_clear(&dataset->norm);
     scaling_destroy(dataset->input_scaling);
     scaling_destroy(dataset->label_scaling);
     free(dataset);
 }
 
-static uint64_t memory_limit(const struct settings *settings)
+/* What other files are read by, once the training part is open. */
+static struct samples_known known_from(const struct dataset *train)
 {
-    struct rlimit limit;
-    uint64_t bytes = settings->data.memory_bytes;
-    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
-        limit.rlim_cur / 4 < bytes)
-        bytes = limit.rlim_cur / 4;
-    return bytes;
+    const struct samples *samples = &train->shared->samples;
+    bool is_text = train->windows.length > 0 && samples->classes.word_count > 0;
+    return (struct samples_known){samples->table, is_text ? &samples->classes : NULL};
 }
 
-static int fill_table_options(const struct settings *settings, struct table_options *out,
-                              struct err_msg *why)
-{
-    const char *delimiter = settings->data.delimiter;
-    bool is_tab = strcmp(delimiter, "\\t") == 0;
-    if (!is_tab && (strlen(delimiter) != 1 || strchr("\"\r\n", *delimiter)))
-        return err_set(why, ERR_INPUT,
-                       "data.delimiter: found \"%s\", expected one character, no quote or line end",
-                       delimiter);
-    *out = (struct table_options){
-        .delimiter = is_tab ? '\t' : *delimiter,
-        .has_header = settings->data.header,
-        .labels_are_numbers = settings->model.loss == LOSS_MEAN_SQUARED_ERROR,
-        .label_column = settings->data.label_column,
-        .categorical = (const char *const *)settings->data.categorical.items,
-        .categorical_count = settings->data.categorical.count,
-    };
-    return 0;
-}
-
-/* Opens the files that spec names; what the settings say is filled in here. */
-static int open_shared(const struct settings *settings, struct samples_spec *spec,
-                       struct shared **out, struct err_msg *why)
-{
-    spec->format = settings->data.format;
-    int rc = fill_table_options(settings, &spec->table, why);
-    if (rc < 0)
-        return rc;
-    struct rows_place place = {settings->data.spool_dir, memory_limit(settings)};
-    struct shared *shared = calloc(1, sizeof(*shared));
-    if (!shared)
-        return err_set(why, ERR_NOMEM, "out of memory");
-    atomic_init(&shared->holder_count, 1);
-    rc = samples_open(spec, &place, &shared->samples, why);
-    if (rc < 0) {
-        release(shared);
-        return rc == ERR_NOT_FOUND ? ERR_INPUT : rc; /* that code says: the job has no such part */
-    }
-    *out = shared;
-    return 0;
-}
-
-/* Opens the files of a part.  known: the training part's table, for the test part. */
+/* Opens the files of a part.  train: NULL, or of the test part the training part. */
 static int open_samples(const struct settings *settings, enum dataset_part part,
-                        const struct table *known, struct shared **out, struct err_msg *why)
+                        const struct dataset *train, struct shared **out, struct err_msg *why)
 {
     bool is_train = part == DATASET_TRAIN;
     struct samples_spec spec = {
         .inputs = is_train ? settings->data.train_inputs : settings->data.test_inputs,
         .labels = is_train ? settings->data.train_labels : settings->data.test_labels,
-        .known = known,
     };
+    if (train)
+        spec.known = known_from(train);
     if (!*spec.inputs)
         return err_set(why, ERR_INPUT, "data.train_inputs: is not set");
-    int rc = open_shared(settings, &spec, out, why);
-    if (rc == 0 && !(*out)->samples.labels)
-        return err_set(why, ERR_INPUT, "%s: has no labels beside it; set data.%s_labels",
-                       spec.inputs, is_train ? "train" : "test");
-    return rc;
+    int rc = shared_open(settings, &spec, out, why);
+    const struct samples *samples = rc == 0 ? &(*out)->samples : NULL;
+    if (rc < 0 || samples->labels || tokens_is_stream(settings, samples))
+        return rc;
+    if (samples->classes.word_count > 0)
+        return err_set(why, ERR_INPUT,
+                       "data.sequence: is not set; expected how many characters of %s a sample has",
+                       spec.inputs);
+    return err_set(why, ERR_INPUT, "%s: has no labels beside it; set data.%s_labels", spec.inputs,
+                   is_train ? "train" : "test");
 }
 
 /* Shape of the inputs as the network sees them: a vector, or an image with its channels last. */
@@ -142,13 +91,42 @@ static void fill_shape(const struct rows_form *form, enum image_order layout,
     }
 }
 
+/* The samples of a stream; part: which end of it, when one is held out. */
+static int cut(const struct settings *settings, enum dataset_part part, struct dataset *dataset,
+               struct err_msg *why)
+{
+    const struct rows *tokens = dataset->shared->samples.inputs;
+    struct dataset_info *info = &dataset->info;
+    struct windows parts[2];
+    int rc = windows_make(rows_form(tokens)->count, settings->data.sequence, settings->job.seed,
+                          rows_name(tokens), &dataset->windows, why);
+    if (rc == 0 && dataset->is_split) {
+        rc = windows_split(&dataset->windows, settings->data.test_fraction, rows_name(tokens),
+                           &parts[0], &parts[1], why);
+        if (rc == 0)
+            dataset->windows = parts[part == DATASET_TEST];
+    }
+    if (rc < 0)
+        return rc;
+    info->count = windows_count(&dataset->windows);
+    info->shape[0] = info->label_count = settings->data.sequence;
+    info->input_count = settings->data.sequence;
+    info->class_count = info->token_count;
+    return 0;
+}
+
+static bool is_held_out(const struct settings *settings)
+{
+    return !*settings->data.test_inputs && settings->data.test_fraction > 0;
+}
+
 /* Which samples of the training file are this part's. */
 static int split(const struct settings *settings, enum dataset_part part, struct dataset *dataset,
                  struct err_msg *why)
 {
     uint64_t count = rows_form(dataset->shared->samples.inputs)->count;
     dataset->info.count = count;
-    if (*settings->data.test_inputs || !(settings->data.test_fraction > 0))
+    if (!dataset->is_split)
         return 0;
     if (count < 2)
         return err_set(why, ERR_INPUT, "%s: one sample cannot be split (data.test_fraction)",
@@ -160,35 +138,20 @@ static int split(const struct settings *settings, enum dataset_part part, struct
         held_out = count - 1;
     struct draw_key key = {.seed = settings->job.seed, .where = DRAW_HELD_OUT};
     permute_init(&dataset->order, count, (uint64_t)draw_u32(&key, 0) << 32 | draw_u32(&key, 1));
-    dataset->is_split = true;
     dataset->first_position = part == DATASET_TRAIN ? held_out : 0;
     dataset->info.count = part == DATASET_TRAIN ? count - held_out : held_out;
     return 0;
 }
 
-static uint64_t row_of(const struct dataset *dataset, uint64_t sample_idx)
+/* The row of a sample, or its first token; index as for dataset_read. */
+static uint64_t row_of(const struct dataset *dataset, uint64_t index)
 {
-    assert(sample_idx < dataset->info.count);
+    uint64_t sample_idx = index % dataset->info.count;
+    if (dataset->windows.length > 0)
+        return windows_first(&dataset->windows, index / dataset->info.count, sample_idx);
     if (!dataset->is_split)
         return sample_idx;
     return permute_at(&dataset->order, dataset->first_position + sample_idx);
-}
-
-/* Whether a list is empty, one number for all, or one a channel. */
-static int check_list(const struct real_list *list, const char *path, size_t channel_count,
-                      struct err_msg *why)
-{
-    if (list->count == 0 || list->count == 1 || list->count == channel_count)
-        return 0;
-    return err_set(why, ERR_INPUT, "%s: found %zu numbers, expected 1 or %zu", path, list->count,
-                   channel_count);
-}
-
-/* out: [count]; what an empty list leaves as it is. */
-static void fill_list(const struct real_list *list, double *out, size_t count)
-{
-    for (size_t c = 0; list->count > 0 && c < count; c++)
-        out[c] = list->items[list->count == 1 ? 0 : c];
 }
 
 /* A norm of mean 0 and deviation 1, or what the job says; still to be measured for "standard". */
@@ -196,32 +159,10 @@ static int prepare_norm(const struct settings *settings, struct dataset *dataset
                         struct err_msg *why)
 {
     const struct dataset_info *info = &dataset->info;
-    const struct real_list *mean = &settings->data.mean, *std = &settings->data.std;
-    bool is_measured = settings->data.normalise == NORMALISE_STANDARD;
-    if (is_measured && (mean->count || std->count))
-        return err_set(
-            why, ERR_INPUT,
-            "data.normalise is \"standard\", which measures mean and std: leave data.mean "
-            "and data.std out");
-    if (!(fabs(settings->data.scale) > 0))
-        return err_set(why, ERR_INPUT, "data.scale: found 0, which leaves nothing of the data");
     size_t channels = info->dims == 3 ? info->shape[2] : info->input_count;
     bool is_planar = info->dims == 3 && settings->data.layout == IMAGE_NCHW;
     size_t stride = is_planar ? info->input_count / channels : 1;
-    size_t count = is_measured || mean->count > 1 || std->count > 1 ? channels : 1;
-    int rc = check_list(mean, "data.mean", channels, why);
-    if (rc == 0)
-        rc = check_list(std, "data.std", channels, why);
-    if (rc == 0 && norm_create(settings->data.scale, count, stride, &dataset->norm) < 0)
-        rc = err_set(why, ERR_NOMEM, "out of memory");
-    if (rc < 0)
-        return rc;
-    fill_list(mean, dataset->norm.means, count);
-    fill_list(std, dataset->norm.stds, count);
-    for (size_t c = 0; rc == 0 && c < count; c++)
-        if (!(fabs(dataset->norm.stds[c]) > 0))
-            rc = err_set(why, ERR_INPUT, "data.std: number %zu is 0", c);
-    return rc;
+    return norm_of_job(settings, channels, stride, &dataset->norm, why);
 }
 
 /* One bit a row: 1 for rows of the training part.  NULL: out of memory. */
@@ -266,8 +207,10 @@ static int make_views(const struct settings *settings, struct dataset *dataset, 
                        &dataset->input_scaling) < 0)
         return err_set(why, ERR_NOMEM, "out of memory");
     bool is_planar = inputs->dims == 3 && settings->data.layout == IMAGE_NCHW;
-    dataset->inputs = (struct view){samples->inputs, dataset->input_scaling, rows_elements(inputs),
-                                    is_planar ? inputs->shape[0] : 0};
+    dataset->inputs = (struct view){samples->inputs, dataset->input_scaling,
+                                    dataset->info.input_count, is_planar ? inputs->shape[0] : 0};
+    if (dataset->windows.length > 0)
+        dataset->labels = dataset->inputs; /* one token further on: dataset_read */
     if (!samples->labels)
         return 0;
     const struct rows_form *labels = rows_form(samples->labels);
@@ -279,14 +222,23 @@ static int make_views(const struct settings *settings, struct dataset *dataset, 
     return 0;
 }
 
-/* Fills in the part that dataset->shared holds.  class_count 0: find it in the labels. */
-static int describe(const struct settings *settings, enum dataset_part part, uint32_t class_count,
-                    struct dataset *dataset, struct err_msg *why)
+/* Fills in the part that dataset->shared holds.  known: of the training part, or all 0: count
+ * classes and tokens. */
+static int describe(const struct settings *settings, enum dataset_part part,
+                    const struct dataset_info *known, struct dataset *dataset, struct err_msg *why)
 {
     const struct samples *samples = &dataset->shared->samples;
-    struct labels_found labels = {.class_count = class_count};
+    struct labels_found labels = {.class_count = known->class_count};
+    int rc = 0;
     fill_shape(rows_form(samples->inputs), settings->data.layout, &dataset->info);
-    int rc = split(settings, part, dataset, why);
+    dataset->is_split = is_held_out(settings);
+    dataset->info.token_count = known->token_count;
+    if (settings->data.sequence > 0)
+        rc = tokens_check(settings, samples, &dataset->info.token_count, why);
+    if (rc == 0 && tokens_is_stream(settings, samples))
+        return cut(settings, part, dataset, why);
+    if (rc == 0)
+        rc = split(settings, part, dataset, why);
     if (rc == 0)
         rc = labels_check(samples, settings->model.loss, &labels, why);
     dataset->info.class_count = labels.class_count;
@@ -302,7 +254,7 @@ static int open_train(const struct settings *settings, struct dataset *train, st
                        "test part is the one or the other");
     int rc = open_samples(settings, DATASET_TRAIN, NULL, &train->shared, why);
     if (rc == 0)
-        rc = describe(settings, DATASET_TRAIN, 0, train, why);
+        rc = describe(settings, DATASET_TRAIN, &(struct dataset_info){0}, train, why);
     if (rc == 0)
         rc = prepare_norm(settings, train, why);
     if (rc == 0 && settings->data.normalise == NORMALISE_STANDARD)
@@ -341,13 +293,12 @@ static int open_test(const struct settings *settings, const struct dataset *trai
 {
     int rc = 0;
     if (train->is_split) {
-        test->shared = train->shared;
-        atomic_fetch_add(&test->shared->holder_count, 1);
+        test->shared = shared_take(train->shared);
     } else {
-        rc = open_samples(settings, DATASET_TEST, train->shared->samples.table, &test->shared, why);
+        rc = open_samples(settings, DATASET_TEST, train, &test->shared, why);
     }
     if (rc == 0)
-        rc = describe(settings, DATASET_TEST, train->info.class_count, test, why);
+        rc = describe(settings, DATASET_TEST, &train->info, test, why);
     if (rc == 0)
         rc = compare(train, test, why);
     if (rc == 0 && norm_copy(&train->norm, &test->norm) < 0)
@@ -407,9 +358,9 @@ static int open_inputs(const struct settings *settings, const struct dataset *tr
         .inputs = path,
         .labels = "",
         .is_unlabelled = true,
-        .known = train->shared->samples.table,
+        .known = known_from(train),
     };
-    int rc = open_shared(settings, &spec, &dataset->shared, why);
+    int rc = shared_open(settings, &spec, &dataset->shared, why);
     if (rc < 0)
         return rc;
     const struct rows_form *form = rows_form(dataset->shared->samples.inputs);
@@ -417,12 +368,21 @@ static int open_inputs(const struct settings *settings, const struct dataset *tr
     dataset->info.count = form->count;
     dataset->info.class_count = train->info.class_count;
     dataset->info.label_count = train->info.label_count;
-    rc = compare(train, dataset, why);
+    dataset->info.token_count = train->info.token_count;
+    if (settings->data.sequence > 0)
+        rc = tokens_check(settings, &dataset->shared->samples, &dataset->info.token_count, why);
+    if (rc == 0 && tokens_is_stream(settings, &dataset->shared->samples))
+        rc = cut(settings, DATASET_TEST, dataset, why);
+    if (rc == 0)
+        rc = compare(train, dataset, why);
     if (rc == 0 && norm_copy(&train->norm, &dataset->norm) < 0)
         rc = err_set(why, ERR_NOMEM, "out of memory");
     if (rc == 0)
         rc = survey_check(dataset->shared->samples.inputs, why);
-    return rc == 0 ? make_views(settings, dataset, why) : rc;
+    if (rc == 0)
+        rc = make_views(settings, dataset, why);
+    dataset->labels.rows = NULL;
+    return rc;
 }
 
 int dataset_open_inputs(const struct settings *settings, const char *path, struct dataset **out,
@@ -447,10 +407,39 @@ const struct dataset_info *dataset_info(const struct dataset *dataset)
     return &dataset->info;
 }
 
+long dataset_find_class(const struct dataset *dataset, const char *name)
+{
+    return vocabulary_find(&dataset->shared->samples.classes, name);
+}
+
 const char *dataset_class_name(const struct dataset *dataset, uint32_t class_idx)
 {
     const struct vocabulary *classes = &dataset->shared->samples.classes;
     return class_idx < classes->word_count ? classes->words[class_idx] : NULL;
+}
+
+void dataset_pixel_range(const struct dataset *dataset, float *black, float *white)
+{
+    static const union {
+        uint8_t u8;
+        uint16_t u16;
+        int32_t i32;
+        int64_t i64;
+        float f32;
+        double f64;
+    } zero = {0}, lightest[] = {[ROWS_U8] = {.u8 = 255},
+                                [ROWS_U16] = {.u16 = 65535},
+                                [ROWS_I32] = {.i32 = 255},
+                                [ROWS_I64] = {.i64 = 255},
+                                [ROWS_F32] = {.f32 = 1},
+                                [ROWS_F64] = {.f64 = 1}};
+    const struct rows_form *form = rows_form(dataset->shared->samples.inputs);
+    size_t channels = dataset->info.shape[2];
+    size_t stride = dataset->inputs.plane_count > 0 ? dataset->info.input_count / channels : 1;
+    for (size_t c = 0; c < channels; c++) {
+        scaling_apply(dataset->input_scaling, &zero, c * stride, 1, &black[c]);
+        scaling_apply(dataset->input_scaling, &lightest[form->type], c * stride, 1, &white[c]);
+    }
 }
 
 int dataset_read(const struct dataset *dataset, const uint64_t *indices, size_t count,
@@ -464,7 +453,7 @@ int dataset_read(const struct dataset *dataset, const uint64_t *indices, size_t 
         if (!dataset->labels.rows)
             memset(label, 0, dataset->info.label_count * sizeof(*label));
         else if (rc == 0)
-            rc = view_read(&dataset->labels, row, label, why);
+            rc = view_read(&dataset->labels, row + (dataset->windows.length > 0), label, why);
     }
     return rc;
 }

@@ -29,13 +29,20 @@ static int blame(const struct check *check, uint64_t element, double value)
                    expected[check->loss]);
 }
 
+/* One of several labels of a sample, each the class at a position, that says: none here. */
+static bool is_left_out(const struct check *check, double value)
+{
+    return check->loss == LOSS_SOFTMAX_CROSS_ENTROPY && check->found->label_count > 1 &&
+           value < 0 && value == floor(value);
+}
+
 static int check_one(struct check *check, uint64_t element, double value)
 {
     bool is_class = value >= 0 && value < CLASSES_MAX && value == floor(value);
     bool is_share = value >= 0 && value <= 1;
     if (!isfinite((float)value))
         return blame(check, element, value);
-    if (check->loss == LOSS_SOFTMAX_CROSS_ENTROPY && !is_class)
+    if (check->loss == LOSS_SOFTMAX_CROSS_ENTROPY && !is_class && !is_left_out(check, value))
         return blame(check, element, value);
     if (check->loss == LOSS_BINARY_CROSS_ENTROPY &&
         !(is_share && (is_class || check->found->label_count > 1)))
@@ -85,10 +92,6 @@ int labels_check(const struct samples *samples, enum loss_kind loss, struct labe
         .why = why,
     };
     found->label_count = (uint32_t)rows_elements(rows_form(samples->labels));
-    if (loss == LOSS_SOFTMAX_CROSS_ENTROPY && found->label_count != 1)
-        return err_set(why, ERR_INPUT,
-                       "%s: has %" PRIu32 " numbers a sample, expected one: the class number",
-                       rows_name(samples->labels), found->label_count);
     if (loss == LOSS_BINARY_CROSS_ENTROPY && classes->word_count > 2)
         return err_set(
             why, ERR_INPUT,

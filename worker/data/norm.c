@@ -127,3 +127,57 @@ void moments_finish(const struct moments *moments, struct norm *norm)
         norm->stds[c] = std > 0 ? std : 1;
     }
 }
+
+/* Whether a list is empty, one number for all, or one a channel. */
+static int check_list(const struct real_list *list, const char *path, size_t channel_count,
+                      struct err_msg *why)
+{
+    if (list->count == 0 || list->count == 1 || list->count == channel_count)
+        return 0;
+    return err_set(why, ERR_INPUT, "%s: found %zu numbers, expected 1 or %zu", path, list->count,
+                   channel_count);
+}
+
+/* out: [count]; what an empty list leaves as it is. */
+static void fill_list(const struct real_list *list, double *out, size_t count)
+{
+    for (size_t c = 0; list->count > 0 && c < count; c++)
+        out[c] = list->items[list->count == 1 ? 0 : c];
+}
+
+/* Contradictions within the settings, before a number of channels is looked at. */
+static int check_norm_settings(const struct settings *settings, struct err_msg *why)
+{
+    bool is_measured = settings->data.normalise == NORMALISE_STANDARD;
+    if (is_measured && (settings->data.mean.count || settings->data.std.count))
+        return err_set(
+            why, ERR_INPUT,
+            "data.normalise is \"standard\", which measures mean and std: leave data.mean "
+            "and data.std out");
+    if (!(fabs(settings->data.scale) > 0))
+        return err_set(why, ERR_INPUT, "data.scale: found 0, which leaves nothing of the data");
+    return 0;
+}
+
+int norm_of_job(const struct settings *settings, size_t channel_count, size_t stride,
+                struct norm *out, struct err_msg *why)
+{
+    const struct real_list *mean = &settings->data.mean, *std = &settings->data.std;
+    bool is_measured = settings->data.normalise == NORMALISE_STANDARD;
+    size_t count = is_measured || mean->count > 1 || std->count > 1 ? channel_count : 1;
+    int rc = check_norm_settings(settings, why);
+    if (rc == 0)
+        rc = check_list(mean, "data.mean", channel_count, why);
+    if (rc == 0)
+        rc = check_list(std, "data.std", channel_count, why);
+    if (rc == 0 && norm_create(settings->data.scale, count, stride, out) < 0)
+        rc = err_set(why, ERR_NOMEM, "out of memory");
+    if (rc < 0)
+        return rc;
+    fill_list(mean, out->means, count);
+    fill_list(std, out->stds, count);
+    for (size_t c = 0; rc == 0 && c < count; c++)
+        if (!(fabs(out->stds[c]) > 0))
+            rc = err_set(why, ERR_INPUT, "data.std: number %zu is 0", c);
+    return rc;
+}

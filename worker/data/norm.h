@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "common/err.h"
+#include "common/settings.h"
 
 struct norm {
     double scale;  /* values are multiplied by it first */
@@ -24,6 +25,11 @@ struct norm {
 
 /* Channels with mean 0 and deviation 1.  ERR_NOMEM. */
 MUST_USE int norm_create(double scale, size_t count, size_t stride, struct norm *out);
+
+/* As the job says (data.scale, data.mean, data.std), or, for data.normalise "standard", still to be
+ * measured.  ERR_INPUT with a sentence when the settings contradict; out is then to be cleared. */
+MUST_USE int norm_of_job(const struct settings *settings, size_t channel_count, size_t stride,
+                         struct norm *out, struct err_msg *why);
 MUST_USE int norm_copy(const struct norm *norm, struct norm *out);
 void norm_clear(struct norm *norm);
 

@@ -8,6 +8,7 @@
 
 static const char magic_text[NPY_MAGIC_BYTES + 1] = "\x93NUMPY";
 static const char *const descrs[] = {[ROWS_U8] = "|u1",
+                                     [ROWS_U16] = "<u2",
                                      [ROWS_I32] = "<i4",
                                      [ROWS_I64] = "<i8",
                                      [ROWS_F32] = "<f4",
@@ -90,8 +91,8 @@ static int take_descr(struct cursor *cursor, enum rows_type *type_out)
                        : descr[0] == '|' && descr[1] == 'O' ? "an array of Python objects"
                                                             : "an array";
     return err_set(cursor->why, ERR_INPUT,
-                   "%s: found %s of dtype %s; expected |u1, <i4, <i8, <f4 or <f8 (in NumPy: "
-                   "array.astype('<f4'))",
+                   "%s: found %s of dtype %s; expected |u1, <u2, <i4, <i8, <f4 or <f8 (in "
+                   "NumPy: array.astype('<f4'))",
                    cursor->path, what, descr);
 }
 

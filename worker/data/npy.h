@@ -3,7 +3,8 @@
 
 /* npy - NumPy's file of one array: a header that is a Python dictionary, then the numbers.
  *
- * Shapes:   versions 1, 2 and 3; C order; |u1 <i4 <i8 <f4 <f8; the first dimension counts samples.
+ * Shapes:   versions 1, 2 and 3; C order; |u1 <u2 <i4 <i8 <f4 <f8; the first dimension counts
+ *           samples.
  * Owner:    none: functions only.  Thread: any.
  * Memory:   none of its own but the header while it is read.
  * Source:   numpy/lib/format.py, "NPY format".

@@ -32,8 +32,8 @@ struct rows {
 
 size_t rows_type_bytes(enum rows_type type)
 {
-    static const size_t bytes[] = {
-        [ROWS_U8] = 1, [ROWS_I32] = 4, [ROWS_I64] = 8, [ROWS_F32] = 4, [ROWS_F64] = 8};
+    static const size_t bytes[] = {[ROWS_U8] = 1,  [ROWS_U16] = 2, [ROWS_I32] = 4,
+                                   [ROWS_I64] = 8, [ROWS_F32] = 4, [ROWS_F64] = 8};
     return bytes[type];
 }
 
@@ -367,12 +367,15 @@ int rows_read(const struct rows *rows, struct rows_span span, void *out, struct 
 void rows_widen(enum rows_type type, const void *elements, size_t count, double *out)
 {
     const uint8_t *u8 = elements;
+    const uint16_t *u16 = elements;
     const int32_t *i32 = elements;
     const int64_t *i64 = elements;
     const float *f32 = elements;
     for (size_t i = 0; i < count; i++) {
         if (type == ROWS_U8)
             out[i] = u8[i];
+        else if (type == ROWS_U16)
+            out[i] = u16[i];
         else if (type == ROWS_I32)
             out[i] = i32[i];
         else if (type == ROWS_I64)

@@ -20,7 +20,7 @@
 #include "worker/data/inflate.h"
 #include "worker/data/spool.h"
 
-enum rows_type { ROWS_U8, ROWS_I32, ROWS_I64, ROWS_F32, ROWS_F64 };
+enum rows_type { ROWS_U8, ROWS_U16, ROWS_I32, ROWS_I64, ROWS_F32, ROWS_F64 };
 enum { ROWS_DIMS_MAX = 3, ROWS_ELEMENTS_MAX = 1 << 28 };
 
 /* What the rows of a file look like. */

@@ -6,6 +6,7 @@
 #include "worker/data/idx.h"
 #include "worker/data/npy.h"
 #include "worker/data/parts.h"
+#include "worker/data/text.h"
 
 void samples_close(struct samples *samples)
 {
@@ -16,7 +17,21 @@ void samples_close(struct samples *samples)
     *samples = (struct samples){0};
 }
 
-static int detect(const char *path, enum data_format *format_out, struct err_msg *why)
+static bool ends_with(const char *name, const char *end)
+{
+    size_t length = strlen(name), end_length = strlen(end);
+    return length >= end_length && strcmp(name + length - end_length, end) == 0;
+}
+
+static enum data_format format_of_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (strcmp(slash ? slash + 1 : path, "manifest.json") == 0)
+        return FORMAT_SHARDS;
+    return ends_with(path, ".txt") || ends_with(path, ".txt.gz") ? FORMAT_TEXT : FORMAT_CSV;
+}
+
+int samples_detect(const char *path, enum data_format *format_out, struct err_msg *why)
 {
     struct stat status;
     if (stat(path, &status) == 0 && S_ISDIR(status.st_mode)) {
@@ -33,21 +48,19 @@ static int detect(const char *path, enum data_format *format_out, struct err_msg
     inflate_close(in);
     if (rc == 0 && got == 0)
         return err_set(why, ERR_INPUT, "%s: is empty", path);
-    const char *name = strrchr(path, '/');
     if (npy_is_magic(start, got))
         *format_out = FORMAT_NPY;
     else if (idx_is_magic(start, got))
         *format_out = FORMAT_IDX;
     else
-        *format_out =
-            strcmp(name ? name + 1 : path, "manifest.json") == 0 ? FORMAT_SHARDS : FORMAT_CSV;
+        *format_out = format_of_name(path);
     return rc;
 }
 
 static int open_array(const char *path, enum data_format format, struct rows_place *place,
                       struct rows **rows_out, struct err_msg *why)
 {
-    int rc = format == FORMAT_AUTO ? detect(path, &format, why) : 0;
+    int rc = format == FORMAT_AUTO ? samples_detect(path, &format, why) : 0;
     if (rc < 0)
         return rc;
     if (format == FORMAT_IDX)
@@ -74,15 +87,15 @@ static int open_csv(const struct samples_spec *spec, struct rows_place *place, s
                        "%s: the labels of a CSV are one of its columns (data.label_column): leave "
                        "the labels file \"%s\" out",
                        spec->inputs, spec->labels);
-    if (spec->is_unlabelled && !spec->known)
+    if (spec->is_unlabelled && !spec->known.table)
         return err_set(why, ERR_INPUT,
                        "%s: is a CSV, but the training part is none, which would say what its "
                        "columns mean; expected the training part's format",
                        spec->inputs);
     int rc = 0;
-    if (!spec->known)
+    if (!spec->known.table)
         rc = table_learn(spec->inputs, &spec->table, &out->table, why);
-    const struct table *table = spec->known ? spec->known : out->table;
+    const struct table *table = spec->known.table ? spec->known.table : out->table;
     if (rc == 0)
         rc = table_encode(table, spec->inputs, place, &out->inputs,
                           spec->is_unlabelled ? NULL : &out->labels, why);
@@ -93,15 +106,40 @@ static int open_csv(const struct samples_spec *spec, struct rows_place *place, s
     return rc == ERR_NOMEM ? err_set(why, rc, "%s: out of memory", spec->inputs) : rc;
 }
 
+static int open_text(const struct samples_spec *spec, struct rows_place *place, struct samples *out,
+                     struct err_msg *why)
+{
+    const struct vocabulary *known = spec->known.characters;
+    if (*spec->labels)
+        return err_set(why, ERR_INPUT,
+                       "%s: the label of a text's character is the one that follows it: leave the "
+                       "labels file \"%s\" out",
+                       spec->inputs, spec->labels);
+    if (spec->is_unlabelled && !known)
+        return err_set(why, ERR_INPUT,
+                       "%s: is a text, but the training part is none, which would say what its "
+                       "characters are; expected the training part's format",
+                       spec->inputs);
+    int rc = known ? copy_words(known, &out->classes)
+                   : text_learn(spec->inputs, &out->classes, why);
+    if (rc == 0)
+        rc = text_encode(spec->inputs, &out->classes, place, &out->inputs, why);
+    if (rc == 0)
+        rc = text_digest(&out->classes, out->encoding);
+    return rc == ERR_NOMEM ? err_set(why, rc, "%s: out of memory", spec->inputs) : rc;
+}
+
 static int open_any(const struct samples_spec *spec, struct rows_place *place, struct samples *out,
                     struct err_msg *why)
 {
     enum data_format format = spec->format;
-    int rc = format == FORMAT_AUTO ? detect(spec->inputs, &format, why) : 0;
+    int rc = format == FORMAT_AUTO ? samples_detect(spec->inputs, &format, why) : 0;
     if (rc < 0)
         return rc;
     if (format == FORMAT_CSV)
         return open_csv(spec, place, out, why);
+    if (format == FORMAT_TEXT)
+        return open_text(spec, place, out, why);
     if (format == FORMAT_SHARDS && *spec->labels)
         return err_set(why, ERR_INPUT,
                        "%s: parts hold their labels: leave the labels file \"%s\" out",

@@ -64,6 +64,7 @@ int scaling_create(const struct norm *norm, enum rows_type type, size_t elements
     }
 
 SCALE_LOOPS(u8, uint8_t, float)
+SCALE_LOOPS(u16, uint16_t, float)
 SCALE_LOOPS(i32, int32_t, double)
 SCALE_LOOPS(i64, int64_t, double)
 SCALE_LOOPS(f32, float, float)
@@ -75,6 +76,8 @@ static void apply_uniform(const struct scaling *scaling, const void *from, size_
     float offset_f32 = scaling->offsets_f32[0], factor_f32 = scaling->factors_f32[0];
     if (scaling->type == ROWS_U8)
         u8_uniform(from, count, offset_f32, factor_f32, out);
+    else if (scaling->type == ROWS_U16)
+        u16_uniform(from, count, offset_f32, factor_f32, out);
     else if (scaling->type == ROWS_F32)
         f32_uniform(from, count, offset_f32, factor_f32, out);
     else if (scaling->type == ROWS_I32)
@@ -93,6 +96,8 @@ static void apply_each(const struct scaling *scaling, const void *from, size_t f
     const float *factors_f32 = scaling->factors_f32 + first;
     if (scaling->type == ROWS_U8)
         u8_each(from, count, offsets_f32, factors_f32, out);
+    else if (scaling->type == ROWS_U16)
+        u16_each(from, count, offsets_f32, factors_f32, out);
     else if (scaling->type == ROWS_F32)
         f32_each(from, count, offsets_f32, factors_f32, out);
     else if (scaling->type == ROWS_I32)

@@ -10,7 +10,7 @@
  * Owner:    the dataset.  Thread: read-only once made.
  * Memory:   an offset and a factor an element, or one pair when there is one channel.
  * Source:   none.
- * Surprise: u8 and f32 are computed in float, other types in double before the last rounding.
+ * Surprise: u8, u16 and f32 are computed in float, other types in double before the last rounding.
  */
 #include "worker/data/norm.h"
 #include "worker/data/rows.h"
