@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "common/early_stop.h"
 #include "common/err.h"
 #include "common/layout.h"
 #include "common/settings.h"
@@ -35,6 +36,7 @@ struct checkpoint_info {
     size_t state_count;
     char states[CHECKPOINT_STATES_MAX][CHECKPOINT_TEXT_BYTES]; /* "exp_avg", ... */
     char digest[CHECKPOINT_TEXT_BYTES]; /* of the weights in layout order; made by commit */
+    struct early_stop early_stop; /* as it was when this step was made, before its evaluation */
 };
 
 /* How one is written; texts are copied. */
@@ -99,6 +101,14 @@ MUST_USE int checkpoint_read(const struct checkpoint_reader *reader, const struc
 MUST_USE int checkpoint_read_weights(const struct checkpoint_reader *reader,
                                      const struct layout *layout, float *out, struct err_msg *why);
 
+/* The same of a state of the optimizer, by its name, as "average".  ERR_INPUT when it has none. */
+MUST_USE int checkpoint_read_state(const struct checkpoint_reader *reader,
+                                   const struct layout *layout, const char *name, float *out,
+                                   struct err_msg *why);
+/* What dir/checkpoint.json says, which alone is read.  ERR_NOT_FOUND, ERR_INPUT, ERR_NOMEM. */
+MUST_USE int checkpoint_read_info(const char *dir, struct checkpoint_info *info_out,
+                                  struct err_msg *why);
+
 /* path_out: dir itself when it is a checkpoint, else the one within dir that was written last: one
  * of an earlier run may have a higher step.  Only the manifest is looked at.  ERR_NOT_FOUND with a
  * sentence. */
@@ -109,9 +119,15 @@ MUST_USE int checkpoint_latest(const char *dir, char path_out[PATH_MAX], struct 
 MUST_USE int checkpoint_candidate(const char *dir, size_t idx, char path_out[PATH_MAX],
                                   struct err_msg *why);
 
-/* Removes checkpoints of step `step` or earlier but the `keep` latest of them (0 keeps all).  Later
- * ones are of another life of the job and are left alone. */
-MUST_USE int checkpoint_prune(const char *out_dir, uint64_t step, size_t keep, struct err_msg *why);
+/* What goes when a checkpoint is there. */
+struct prune_rule {
+    uint64_t step;      /* of it: later ones are of another life of the job and are left alone */
+    size_t keep;        /* of those up to it the latest so many stay; 0: all */
+    uint64_t spared[2]; /* steps of which one stays as well; 0: none */
+};
+
+MUST_USE int checkpoint_prune(const char *out_dir, const struct prune_rule *rule,
+                              struct err_msg *why);
 
 /* Removes what killed writers left: temporary folders of any tag but this one. */
 MUST_USE int checkpoint_sweep(const char *out_dir, const char *tag, struct err_msg *why);

@@ -250,6 +250,17 @@ static int try_manifest(const char *dir, struct err_msg *why)
     return err;
 }
 
+int checkpoint_read_info(const char *dir, struct checkpoint_info *info_out, struct err_msg *why)
+{
+    struct manifest manifest;
+    int err = manifest_read(dir, &manifest, why);
+    if (err == 0) {
+        *info_out = manifest.info;
+        manifest_free(&manifest);
+    }
+    return err;
+}
+
 int checkpoint_latest(const char *dir, char path_out[PATH_MAX], struct err_msg *why)
 {
     struct err_msg first = {""};
@@ -279,15 +290,21 @@ static int remove_checkpoint(const char *out_dir, uint64_t step, struct err_msg 
     return err != 0 ? err : folder_remove(temporary, why);
 }
 
-int checkpoint_prune(const char *out_dir, uint64_t step, size_t keep, struct err_msg *why)
+static bool is_spared(const struct prune_rule *rule, uint64_t step)
+{
+    return step != 0 && (step == rule->spared[0] || step == rule->spared[1]);
+}
+
+int checkpoint_prune(const char *out_dir, const struct prune_rule *rule, struct err_msg *why)
 {
     struct step_list list;
-    if (keep == 0)
+    if (rule->keep == 0)
         return 0;
     int err = list_steps(out_dir, &list, why);
     size_t kept = 0;
     for (size_t i = 0; i < list.count && err == 0; i++) {
-        if (list.steps[i] > step || kept++ < keep)
+        bool is_old = list.steps[i] <= rule->step && kept++ >= rule->keep;
+        if (!is_old || is_spared(rule, list.steps[i]))
             continue;
         err = remove_checkpoint(out_dir, list.steps[i], why);
     }

@@ -54,6 +54,22 @@ static struct document *states_document(const struct checkpoint_info *info)
     return array;
 }
 
+/* NULL, which is out of memory. */
+static struct document *early_stop_document(const struct early_stop *stop)
+{
+    struct document *object = document_object();
+    if (object == NULL)
+        return NULL;
+    if (document_put(object, "hold_step", document_whole((int64_t)stop->hold_step)) < 0 ||
+        document_put(object, "best_step", document_whole((int64_t)stop->best_step)) < 0 ||
+        document_put(object, "best_loss", document_real(stop->best_loss)) < 0 ||
+        document_put(object, "worse_count", document_whole((int64_t)stop->worse_count)) < 0) {
+        document_destroy(object);
+        return NULL;
+    }
+    return object;
+}
+
 static struct document *manifest_document(const struct manifest *manifest)
 {
     const struct checkpoint_info *info = &manifest->info;
@@ -68,6 +84,7 @@ static struct document *manifest_document(const struct manifest *manifest)
         document_put(object, "optimizer", document_text(info->optimizer)) < 0 ||
         document_put(object, "states", states_document(info)) < 0 ||
         document_put(object, "layout", document_text(manifest->layout)) < 0 ||
+        document_put(object, "early_stop", early_stop_document(&info->early_stop)) < 0 ||
         document_put(object, "digest", document_text(info->digest)) < 0 ||
         document_put(object, "files", files_document(manifest)) < 0 ||
         document_put(object, "sha256", document_text(no_digest)) < 0) {
@@ -227,6 +244,20 @@ static int check_format(const struct document *object, struct err_msg *why)
     return 0;
 }
 
+/* A checkpoint of a version that knew none has none. */
+static int read_early_stop(const struct document *object, struct early_stop *stop,
+                           struct err_msg *why)
+{
+    if (object == NULL)
+        return 0;
+    int err = get_count(object, "hold_step", &stop->hold_step, why);
+    if (err == 0)
+        err = get_count(object, "best_step", &stop->best_step, why);
+    if (err == 0)
+        err = document_get_real(object, "best_loss", &stop->best_loss, why);
+    return err == 0 ? get_count(object, "worse_count", &stop->worse_count, why) : err;
+}
+
 static int read_document(const struct document *object, struct manifest *manifest,
                          struct err_msg *why)
 {
@@ -246,6 +277,8 @@ static int read_document(const struct document *object, struct manifest *manifes
         err = get_text(object, "layout", manifest->layout, sizeof(manifest->layout), why);
     if (err == 0)
         err = read_states(document_get(object, "states"), info, why);
+    if (err == 0)
+        err = read_early_stop(document_get(object, "early_stop"), &info->early_stop, why);
     if (err == 0)
         err = read_files(document_get(object, "files"), manifest, why);
     return err;

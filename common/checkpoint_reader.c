@@ -185,14 +185,31 @@ int checkpoint_read(const struct checkpoint_reader *reader, const struct layout 
     return err;
 }
 
-int checkpoint_read_weights(const struct checkpoint_reader *reader, const struct layout *layout,
-                            float *out, struct err_msg *why)
+/* The tensors of a layout, from the set's `first` on. */
+static int read_vector(const struct tensor_set *set, size_t first, const struct layout *layout,
+                       float *out, struct err_msg *why)
 {
     int err = 0;
     for (size_t i = 0; i < layout->tensor_count && err == 0; i++) {
         uint64_t begin = layout->tensor_begin[i];
         size_t count = (size_t)(layout->tensor_begin[i + 1] - begin);
-        err = tensor_set_read(reader->weights, i, 0, out + begin, count, why);
+        err = tensor_set_read(set, first + i, 0, out + begin, count, why);
     }
     return err;
+}
+
+int checkpoint_read_weights(const struct checkpoint_reader *reader, const struct layout *layout,
+                            float *out, struct err_msg *why)
+{
+    return read_vector(reader->weights, 0, layout, out, why);
+}
+
+int checkpoint_read_state(const struct checkpoint_reader *reader, const struct layout *layout,
+                          const char *name, float *out, struct err_msg *why)
+{
+    const struct checkpoint_info *info = &reader->manifest.info;
+    for (size_t s = 0; s < info->state_count; s++)
+        if (strcmp(info->states[s], name) == 0)
+            return read_vector(reader->states, s * layout->tensor_count, layout, out, why);
+    return err_set(why, ERR_INPUT, "%s: has no \"%s\" beside its weights", reader->dir, name);
 }

@@ -286,6 +286,26 @@ static int check_loss(const struct loader *loader)
     return 0;
 }
 
+/* Each pair has one "=" and, on both sides or neither, one "*". */
+static int check_renames(const struct loader *loader)
+{
+    const struct text_list *list = &loader->settings->model.init_rename;
+    for (size_t i = 0; i < list->count; i++) {
+        const char *pair = list->items[i], *equals = strchr(pair, '=');
+        const char *star = strchr(pair, '*'), *last = strrchr(pair, '*');
+        bool is_plain = star == NULL;
+        bool is_starred = star != NULL && star < equals && last > equals &&
+                          strchr(star + 1, '*') == last;
+        if (equals == NULL || equals == pair || equals[1] == 0 || strchr(equals + 1, '=') != NULL ||
+            (!is_plain && !is_starred))
+            return refuse(loader, "model.init_rename",
+                          "found \"%.100s\", expected \"ours=theirs\" with one * on each side or "
+                          "none, as \"conv*=features.conv*\"",
+                          pair);
+    }
+    return 0;
+}
+
 static bool is_adaptive(enum optimizer_kind kind)
 {
     return kind == OPTIMIZER_ADAM || kind == OPTIMIZER_ADAMW;
@@ -356,6 +376,8 @@ int settings_load(const char *job_path, const char *const *sets, size_t set_coun
         err = check_training(&loader);
     if (err == 0)
         err = check_codec(&loader);
+    if (err == 0)
+        err = check_renames(&loader);
     if (err != 0) {
         settings_destroy(settings);
         return err;

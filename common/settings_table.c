@@ -106,6 +106,14 @@ static const struct setting table[] = {
         "step's mean is over samples, not over their weights; empty: 1; also when it is evaluated")
     ROW(model.recompute, BOOL, "", 0, 0, "false", false,
         "less memory for a third more time: most activations are computed again in backward")
+    WORD(model.init_from, PATH, "", true,
+         "file that the weights begin with: safetensors, a sharded index, or a folder with one of "
+         "them, as a checkpoint; only the coordinator reads it; what it lacks begins as usual")
+    WORD(model.init_rename, TEXTS, "", true,
+         "names that differ there, as \"ours=theirs\"; a * on both sides stands for the same text")
+    CHOICE(model.init_layout, "talweg pytorch", "talweg", true,
+           "pytorch: the file has dense weights as [out][in], convolutions' as "
+           "[out][in][rows][columns], and they are turned")
     {.path = "model.operators", .type = SETTING_OPERATORS, .unit = "", .is_decisive = true,
      .help = "the network, as a list of operators; the last one's output is the model's"},
 
@@ -138,6 +146,9 @@ static const struct setting table[] = {
         "schedule step: what the rate is multiplied by at each fall")
     ROW(optimizer.min_rate, REAL, "", 0, 1000, "0", true,
         "schedules step and cosine: the rate never falls below this")
+    ROW(optimizer.average, REAL, "", 0, BELOW_1, "0", true,
+        "share of the weights' moving average that stays in a step, as 0.999: servers keep one "
+        "beside the weights; checkpoints have it, `talweg eval --average` looks at it; 0: none")
 
     CHOICE(exchange.consistency, "bsp ssp async local", "bsp", true,
            "bsp: a step is made of all its lanes, so the weights have the same bits in every run; "

@@ -53,59 +53,60 @@ static const struct argp parser = {
     .doc = "Loss and accuracy of a checkpoint on the job's test part.",
 };
 
-static int evaluate(struct trained *trained, struct loss_result *total, struct err_msg *why)
+/* What is printed, as a user reads it. */
+struct score {
+    double loss, accuracy, perplexity; /* NaN where one does not apply */
+};
+
+/* exp(loss) is the perplexity when the loss is the plain one, of a text's positions. */
+static bool has_perplexity(const struct trained *trained)
 {
-    size_t count;
-    *total = (struct loss_result){0};
-    for (uint64_t first = 0; first < trained->info->count; first += count) {
-        struct loss_result result;
-        int code = trained_read(trained, first, &count, why);
-        if (code < 0)
-            return code;
-        struct graph_batch batch = {
-            .inputs = trained->inputs, .labels = trained->labels, .count = count};
-        graph_eval(trained->run, &batch, trained->weights, &result);
-        total->loss_sum += result.loss_sum;
-        total->correct += result.correct;
-        total->count += result.count;
-    }
-    return 0;
+    const struct model_spec *model = &trained->settings->model;
+    return trained->info->class_count > 0 && trained->info->label_count > 1 &&
+           model->label_smoothing == 0 && model->class_weights.count == 0;
 }
 
-static int print_json(const struct trained *trained, double loss, double accuracy, uint64_t count)
+static struct score score_of(const struct trained *trained, const struct loss_result *total)
+{
+    struct score score = {.loss = total->loss_sum / (double)total->count};
+    bool has_answers = trained->info->class_count > 0 && total->answers > 0;
+    score.accuracy = has_answers ? (double)total->correct / (double)total->answers : NAN;
+    score.perplexity = has_perplexity(trained) ? exp(score.loss) : NAN;
+    return score;
+}
+
+static int print_json(const struct trained *trained, const struct score *score,
+                      const struct loss_result *total)
 {
     struct document *result = document_object();
-    char *text = NULL;
+    int code = ERR_NOMEM;
     if (result &&
         document_put(result, "checkpoint", document_text(trained->checkpoint_path)) == 0 &&
         document_put(result, "step", document_whole((int64_t)trained->checkpoint.step)) == 0 &&
         document_put(result, "digest", document_text(trained->checkpoint.digest)) == 0 &&
-        document_put(result, "samples", document_whole((int64_t)count)) == 0 &&
-        document_put(result, "loss", document_real(loss)) == 0 &&
-        document_put(result, "accuracy", document_real(accuracy)) == 0)
-        text = document_print(result, true);
+        document_put(result, "samples", document_whole((int64_t)total->count)) == 0 &&
+        document_put(result, "loss", document_real(score->loss)) == 0 &&
+        document_put(result, "accuracy", document_real(score->accuracy)) == 0 &&
+        document_put(result, "perplexity", document_real(score->perplexity)) == 0)
+        code = document_show(result, stdout);
     document_destroy(result);
-    if (!text)
-        return ERR_NOMEM;
-    fputs(text, stdout);
-    free(text);
-    return 0;
+    return code;
 }
 
 static int print_result(const struct trained *trained, const struct loss_result *total,
                         bool has_json)
 {
-    double count = (double)total->count;
-    double loss = total->loss_sum / count;
-    double accuracy = trained->info->class_count ? (double)total->correct / count : NAN;
+    struct score score = score_of(trained, total);
     if (has_json)
-        return print_json(trained, loss, accuracy, total->count);
-    printf("loss      %.6g\n", loss);
-    if (trained->info->class_count)
-        printf("accuracy  %.2f %%  (%" PRIu64 " of %" PRIu64 ")\n", 100 * accuracy, total->correct,
-               total->count);
+        return print_json(trained, &score, total);
+    printf("loss        %.6g\n", score.loss);
+    if (isfinite(score.perplexity))
+        printf("perplexity  %.6g\n", score.perplexity);
+    if (isfinite(score.accuracy))
+        printf("accuracy    %.2f %%  (%" PRIu64 " of %" PRIu64 "%s)\n", 100 * score.accuracy,
+               total->correct, total->answers, trained->info->label_count > 1 ? " positions" : "");
     else
-        printf("samples   %" PRIu64 "\n", total->count);
+        printf("samples     %" PRIu64 "\n", total->count);
     return 0;
 }
 
@@ -118,7 +119,7 @@ int cmd_eval(int argc, char **argv)
     argp_parse(&parser, argc, argv, 0, NULL, &options);
     int code = trained_open(&options.spec, &trained, &why);
     if (code == 0)
-        code = evaluate(&trained, &total, &why);
+        code = trained_evaluate(&trained, &total, &why);
     if (code == 0) {
         code = print_result(&trained, &total, options.has_json);
         if (code < 0)

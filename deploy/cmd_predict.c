@@ -43,7 +43,8 @@ static const struct argp parser = {
     .children = trained_options,
     .doc = "What a checkpoint says of each sample, as CSV.\v"
            "A line a sample, in the order of the data: its index, the class it is given and the "
-           "probability of each class, or, for a regression, the numbers.",
+           "probability of each class, or, for a regression, the numbers.  Where samples have a "
+           "class at each of their positions, a line a position.",
 };
 
 /* A CSV cell: quoted where it must be. */
@@ -69,11 +70,21 @@ static void print_class(FILE *out, const struct trained *trained, uint32_t class
         fprintf(out, "%" PRIu32, class_idx);
 }
 
+/* Rows of class scores a sample: one at each of its positions. */
+static size_t row_count(const struct trained *trained)
+{
+    return trained->info->class_count > 0 ? trained->info->label_count : 1;
+}
+
 static void print_head(FILE *out, const struct trained *trained)
 {
-    size_t output_count = graph_output_count(trained->graph);
-    fputs(trained->info->class_count ? "index,class" : "index", out);
-    for (size_t i = 0; i < output_count; i++)
+    size_t width = graph_output_count(trained->graph) / row_count(trained);
+    fputs("index", out);
+    if (row_count(trained) > 1)
+        fputs(",position", out);
+    if (trained->info->class_count)
+        fputs(",class", out);
+    for (size_t i = 0; i < width; i++)
         fprintf(out, trained->info->class_count ? ",p%zu" : ",y%zu", i);
     fputc('\n', out);
 }
@@ -91,18 +102,28 @@ static uint32_t class_of(const float *outputs, size_t output_count)
     return (uint32_t)best_idx;
 }
 
+/* What follows the sample's index, and its position, to the end of the line. */
+static void print_row(FILE *out, const struct trained *trained, const float *row, size_t width)
+{
+    if (trained->info->class_count) {
+        fputc(',', out);
+        print_class(out, trained, class_of(row, width));
+    }
+    for (size_t i = 0; i < width; i++)
+        fprintf(out, ",%.9g", (double)row[i]);
+    fputc('\n', out);
+}
+
 static void print_sample(FILE *out, const struct trained *trained, uint64_t index,
                          const float *outputs)
 {
-    size_t output_count = graph_output_count(trained->graph);
-    fprintf(out, "%" PRIu64, index);
-    if (trained->info->class_count) {
-        fputc(',', out);
-        print_class(out, trained, class_of(outputs, output_count));
+    size_t rows = row_count(trained), width = graph_output_count(trained->graph) / rows;
+    for (size_t position = 0; position < rows; position++) {
+        fprintf(out, "%" PRIu64, index);
+        if (rows > 1)
+            fprintf(out, ",%zu", position);
+        print_row(out, trained, outputs + position * width, width);
     }
-    for (size_t i = 0; i < output_count; i++)
-        fprintf(out, ",%.9g", (double)outputs[i]);
-    fputc('\n', out);
 }
 
 static int predict(struct trained *trained, FILE *out, struct err_msg *why)

@@ -12,11 +12,12 @@
 #include <unistd.h>
 #include "common/clock.h"
 #include "common/launch.h"
+#include "deploy/average.h"
 #include "deploy/local_cluster.h"
 #include "deploy/progress.h"
 #include "deploy/status_client.h"
 
-enum { SETS_MAX = 256, LOOK_MS = 200, ASK_AGAIN_MS = 2000 };
+enum { SETS_MAX = TRAINED_SETS_MAX, LOOK_MS = 200, ASK_AGAIN_MS = 2000 };
 
 struct train_options {
     const char *job, *out, *resume;
@@ -33,6 +34,7 @@ struct watch {
     struct status_client *client;
     struct progress_bar bar;
     const char *keys; /* folder; "": none */
+    bool has_average; /* of its weights: optimizer.average */
     bool is_quiet, is_note_said;
     int signal_fd;
     int stop_signal;           /* the one that asked to stop; 0: none */
@@ -265,6 +267,17 @@ static void print_row(const char *name, const char *format, ...)
     putchar('\n');
 }
 
+/* Of the averaged weights. */
+static void print_average(const struct document *summary)
+{
+    double loss = status_real(summary, "average_test_loss", NAN);
+    double accuracy = status_real(summary, "average_test_accuracy", NAN);
+    if (isfinite(loss) && isfinite(accuracy))
+        print_row("average", "test loss %.4f, test accuracy %.2f %%", loss, 100 * accuracy);
+    else if (isfinite(loss))
+        print_row("average", "test loss %.4f", loss);
+}
+
 static void print_summary(const struct watch *watch, const struct document *summary,
                           const struct run_folder *folder)
 {
@@ -284,6 +297,7 @@ static void print_summary(const struct watch *watch, const struct document *summ
         print_row("test loss", "%.4f", test_loss);
     if (isfinite(accuracy))
         print_row("test accuracy", "%.2f %%", 100 * accuracy);
+    print_average(summary);
     progress_time_text(status_real(summary, "wall_s", 0), wall, sizeof(wall));
     print_row("speed", "%.0f samples/s, %s in all", status_real(summary, "samples_per_s", 0), wall);
     if (cluster_restart_count(watch->cluster))
@@ -298,12 +312,8 @@ static void print_summary(const struct watch *watch, const struct document *summ
 
 static int print_json(const struct document *summary)
 {
-    char *text = document_print(summary, true);
-    if (!text)
-        return complain(err_text(ERR_NOMEM));
-    fputs(text, stdout);
-    free(text);
-    return EXIT_FINE;
+    int code = document_show(summary, stdout);
+    return code == 0 ? EXIT_FINE : complain(err_text(code));
 }
 
 /* What status will say of a run whose coordinator could not say it itself, or knew less. */
@@ -346,9 +356,26 @@ static int conclude_failed(const struct watch *watch, const struct run_folder *f
     return watch->stop_signal ? EXIT_SIGNAL + watch->stop_signal : EXIT_FAILED;
 }
 
-static int conclude_well(const struct watch *watch, const struct document *summary,
+/* What the averaged weights are worth.  The run is none the worse when that cannot be told. */
+static void evaluate_average(const struct train_options *options, struct document *summary,
+                             const struct run_folder *folder)
+{
+    struct trained_spec spec = {.job_path = options->job,
+                                .set_count = options->set_count,
+                                .checkpoint = status_text(summary, "checkpoint", "")};
+    struct err_msg why = {0};
+    char path[PATH_MAX];
+    memcpy(spec.sets, options->sets, sizeof(spec.sets));
+    run_folder_path(folder, path, "summary.json");
+    if (average_add(&spec, summary, path, &why) != 0)
+        complain(why.text);
+}
+
+static int conclude_well(const struct watch *watch, struct document *summary,
                          const struct run_folder *folder, const struct train_options *options)
 {
+    if (watch->has_average)
+        evaluate_average(options, summary, folder);
     if (options->has_json)
         return print_json(summary);
     print_summary(watch, summary, folder);
@@ -404,6 +431,7 @@ static int run(const struct train_options *options, const struct settings *setti
 {
     struct err_msg why = {0};
     struct watch watch = {.keys = settings->cluster.keys,
+                          .has_average = settings->optimizer.average > 0,
                           .is_quiet = options->is_quiet,
                           .signal_fd = open_signals()};
     struct cluster_spec spec = {

@@ -225,6 +225,12 @@ static int place_first(struct coordinator *c)
     return err;
 }
 
+/* What the era begins with comes from the store: a checkpoint, or the file that the job names. */
+static bool is_stored(const struct coordinator *c)
+{
+    return c->view.start_step > 0 || model_has_init(&c->spec.settings->model);
+}
+
 void coordinator_begin_training(struct coordinator *c, struct outbox *out)
 {
     c->view.layout = c->admission.layout;
@@ -242,7 +248,7 @@ void coordinator_begin_training(struct coordinator *c, struct outbox *out)
     }
     c->view.era = 1;
     c->view.start_step = c->has_kept ? c->kept_step : 0;
-    c->view.is_restored = c->view.start_step > 0;
+    c->view.is_restored = is_stored(c);
     tracker_begin(c->tracker, &c->batching, c->view.start_step, c->view.step_count,
                   c->view.test_count, c->now_ms);
     c->phase = c->view.start_step == c->view.step_count ? PHASE_EVALUATING : PHASE_TRAINING;
@@ -286,7 +292,7 @@ static void begin_era(struct coordinator *c, struct places places, struct outbox
     }
     c->view.era++;
     c->view.start_step = c->has_kept ? c->kept_step : 0;
-    c->view.is_restored = c->has_kept && c->kept_step > 0;
+    c->view.is_restored = is_stored(c);
     for (size_t i = 0; i < c->members.count; i++) {
         c->members.items[i].has_finished = false;
         c->members.items[i].lost_step = 0;

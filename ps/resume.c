@@ -36,6 +36,7 @@ int resume_open(const char *dir, struct resume *resume_out, struct checkpoint_re
         }
     }
     resume_out->step = checkpoint_info(*reader_out)->step;
+    resume_out->early_stop = checkpoint_info(*reader_out)->early_stop;
     if (newest_err != 0)
         tell_broken(resume_out, newest, why->text);
     return 0;

@@ -13,6 +13,7 @@ enum { RESUME_NOTE_BYTES = 1024 };
 
 struct resume {
     uint64_t step;
+    struct early_stop early_stop; /* as it was when that was made */
     char path[PATH_MAX];
     char note[RESUME_NOTE_BYTES]; /* a sentence about newer ones that are broken; "": none are */
 };

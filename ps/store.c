@@ -1,4 +1,4 @@
-#include "ps/store.h"
+#include "ps/store_state.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -10,60 +10,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "common/log.h"
-#include "common/path.h"
-#include "common/optimizer.h"
 #include "common/rounds.h"
-#include "ps/resume.h"
 
-enum { DONE_MAX = 64, WAITING_MAX = 4096, TAG_BYTES = 17 };
-
-enum { AGAIN_MS = 1000, PRUNE_MS = 1000 };
+enum { WAITING_MAX = 4096 };
 
 static const size_t held_bytes_default = (size_t)256 << 20;
 
-/* One checkpoint in the making. */
-struct open_step {
-    struct checkpoint_writer *writer; /* NULL: this place is free */
-    uint64_t step;
-    uint64_t heard_ms; /* when its newest block came */
-};
-
-/* A message that cannot be served yet. */
-struct waiting {
-    struct address from;
-    struct message msg; /* with a reference on its payload */
-};
-
-struct store {
-    struct store_spec spec;
-    char *out_dir;
-    char tag[TAG_BYTES];
-    char fingerprint[SETTINGS_RESUME_BYTES];
-    struct checkpoint_reader *source; /* what the era begins at; NULL: not from a checkpoint */
-    struct resume resume;
-
-    uint32_t view, era; /* 0: none yet */
-    uint64_t step_count;
-    struct layout *layout;
-    uint64_t *shards; /* incarnations of the view's shards */
-    size_t shard_count, part_count;
-
-    struct open_step open[STORE_STEPS_MAX];
-    uint64_t done[DONE_MAX]; /* steps that are over, well or not; a ring */
-    size_t done_count;
-    uint64_t newest;   /* of the checkpoints written in this era */
-    uint64_t again_ms; /* when the last step of the job may be tried again */
-    uint64_t prune_step, prune_ms; /* what makes older ones needless, and since when; 0: none */
-
-    struct buffer_pool *pool;
-    struct waiting *waiting; /* [WAITING_MAX], a ring */
-    size_t waiting_first, waiting_count, waiting_bytes;
-    uint64_t now_ms, refused_count;
-};
-
-static const struct address coordinator_address = {PARTY_COORDINATOR, 0};
-
-static struct message message_of(const struct store *store, enum message_kind kind)
+struct message store_message(const struct store *store, enum message_kind kind)
 {
     return (struct message){.kind = kind,
                             .run = store->spec.run,
@@ -72,182 +25,14 @@ static struct message message_of(const struct store *store, enum message_kind ki
                             .era = store->era};
 }
 
-static void refuse(struct store *store, struct address to, int code, const char *text,
-                   struct outbox *out)
+void store_refuse(struct store *store, struct address to, int code, const char *text,
+                  struct outbox *out)
 {
     store->refused_count++;
-    struct message no = message_of(store, MSG_REFUSED);
+    struct message no = store_message(store, MSG_REFUSED);
     no.outcome.code = code;
     snprintf(no.outcome.text, sizeof(no.outcome.text), "%.511s", text);
     outbox_put(out, to, &no);
-}
-
-static void log_sentence(enum log_level level, const char *event, uint64_t step, const char *text)
-{
-    char quoted[1200];
-    log_event(level, event, "step=%" PRIu64 " why=%s", step,
-              log_quote(quoted, sizeof(quoted), text));
-}
-
-/* Tells the coordinator how a step's checkpoint ended: a path, or code and sentence. */
-static void report(const struct store *store, uint64_t step, int code, const char *text,
-                   struct outbox *out)
-{
-    struct message done = message_of(store, MSG_CHECKPOINT_DONE);
-    done.outcome.code = code;
-    done.outcome.step = step;
-    snprintf(done.outcome.text, sizeof(done.outcome.text), "%.511s", text);
-    outbox_put(out, coordinator_address, &done);
-}
-
-static void mark_done(struct store *store, uint64_t step)
-{
-    store->done[store->done_count++ % DONE_MAX] = step;
-}
-
-static bool is_done(const struct store *store, uint64_t step)
-{
-    for (size_t i = 0; i < store->done_count && i < DONE_MAX; i++)
-        if (store->done[i] == step)
-            return true;
-    return false;
-}
-
-static struct open_step *open_of(struct store *store, uint64_t step)
-{
-    for (size_t i = 0; i < STORE_STEPS_MAX; i++)
-        if (store->open[i].writer != NULL && store->open[i].step == step)
-            return &store->open[i];
-    return NULL;
-}
-
-static void drop(struct open_step *open)
-{
-    checkpoint_abandon(open->writer);
-    open->writer = NULL;
-}
-
-/* No later step makes up for the last one. */
-static bool is_last(const struct store *store, uint64_t step)
-{
-    return step == store->step_count;
-}
-
-/* The step cannot be written.  Other steps are over then; the last one keeps what it has. */
-static void fail(struct store *store, uint64_t step, int code, const char *text,
-                 struct outbox *out)
-{
-    struct open_step *open = open_of(store, step);
-    log_sentence(LOG_ERROR, "checkpoint_failed", step, text);
-    report(store, step, code, text, out);
-    if (is_last(store, step)) {
-        store->again_ms = store->now_ms + AGAIN_MS;
-        return;
-    }
-    mark_done(store, step);
-    if (open != NULL)
-        drop(open);
-}
-
-static int begin(struct store *store, uint64_t step, struct checkpoint_writer **writer_out,
-                 struct err_msg *why)
-{
-    const struct settings *settings = store->spec.settings;
-    enum optimizer_kind kind = rounds_server_settings(settings).optimizer.kind;
-    struct checkpoint_spec spec = {
-        .out_dir = store->out_dir,
-        .tag = store->tag,
-        .layout = store->layout,
-        .file_bytes = settings->checkpoint.file_bytes,
-        .info = {.step = step, .state_count = optimizer_state_count(kind)}};
-    struct checkpoint_info *info = &spec.info;
-    snprintf(info->run_id, sizeof(info->run_id), "%016" PRIx64 "%016" PRIx64, store->spec.run.high,
-             store->spec.run.low);
-    snprintf(info->fingerprint, sizeof(info->fingerprint), "%s", store->fingerprint);
-    snprintf(info->optimizer, sizeof(info->optimizer), "%s", optimizer_kind_text(kind));
-    for (size_t i = 0; i < info->state_count; i++)
-        snprintf(info->states[i], sizeof(info->states[i]), "%s", optimizer_state_name(kind, i));
-    return checkpoint_begin(&spec, writer_out, why);
-}
-
-/* The lowest step makes room for a later one; the last one never does. */
-static struct open_step *make_room(struct store *store, uint64_t step, struct outbox *out)
-{
-    struct open_step *lowest = &store->open[0];
-    for (size_t i = 1; i < STORE_STEPS_MAX; i++)
-        if (store->open[i].step < lowest->step)
-            lowest = &store->open[i];
-    if (lowest->step >= step || is_last(store, lowest->step))
-        return NULL;
-    fail(store, lowest->step, ERR_FULL, "not whole yet, and later ones need the place", out);
-    return lowest;
-}
-
-/* The step's open checkpoint, begun if need be; NULL when that failed, which has been reported. */
-static struct open_step *open_step(struct store *store, uint64_t step, struct outbox *out)
-{
-    struct open_step *open = open_of(store, step);
-    struct err_msg why;
-    for (size_t i = 0; i < STORE_STEPS_MAX && open == NULL; i++)
-        if (store->open[i].writer == NULL)
-            open = &store->open[i];
-    if (open != NULL && open->writer != NULL)
-        return open;
-    if (open == NULL)
-        open = make_room(store, step, out);
-    int err;
-    if (open == NULL)
-        err = err_set(&why, ERR_FULL, "%d other checkpoints are not whole yet", STORE_STEPS_MAX);
-    else
-        err = begin(store, step, &open->writer, &why);
-    if (err == 0) {
-        open->step = step;
-        return open;
-    }
-    fail(store, step, err, why.text, out);
-    return NULL;
-}
-
-/* All blocks are there. */
-static int commit(struct store *store, struct open_step *open, struct outbox *out,
-                  struct err_msg *why)
-{
-    char path[PATH_MAX];
-    int err = checkpoint_commit(open->writer, path, why);
-    if (err != 0)
-        return err;
-    open->writer = NULL;
-    mark_done(store, open->step);
-    store->newest = open->step > store->newest ? open->step : store->newest;
-    log_event(LOG_INFO, "checkpoint", "step=%" PRIu64, open->step);
-    report(store, open->step, 0, path, out);
-    if (store->prune_step == 0) {
-        store->prune_step = open->step;
-        store->prune_ms = 0; /* writing it took its time: the clock begins afterwards */
-    }
-    return 0;
-}
-
-/* Removes what the checkpoint of this step has made needless. */
-static void prune(const struct store *store, uint64_t step)
-{
-    struct err_msg why;
-    size_t keep = store->spec.settings->checkpoint.keep;
-    if (checkpoint_prune(store->out_dir, step, keep, &why) != 0)
-        log_sentence(LOG_WARN, "checkpoint_prune", step, why.text);
-}
-
-/* Not at once: an era that begins at an older one may be on its way here from a coordinator that
- * has not heard yet of the new one.  A reader that is open reads on in what is removed. */
-static void prune_later(struct store *store)
-{
-    if (store->prune_ms == 0)
-        store->prune_ms = store->now_ms;
-    if (store->prune_step == 0 || store->now_ms - store->prune_ms < PRUNE_MS)
-        return;
-    prune(store, store->prune_step);
-    store->prune_step = store->newest > store->prune_step ? store->newest : 0;
-    store->prune_ms = store->now_ms;
 }
 
 static size_t block_state_bytes(const struct store *store, uint32_t block)
@@ -264,28 +49,6 @@ static bool is_member(const struct store *store, struct address from)
     return false;
 }
 
-/* True when the shard need not hold it any more. */
-static bool keep(struct store *store, const struct message *msg, struct outbox *out)
-{
-    struct err_msg why;
-    uint64_t step = msg->key.step;
-    if (is_done(store, step))
-        return true;
-    if (is_last(store, step) && store->now_ms < store->again_ms)
-        return false;
-    struct open_step *open = open_step(store, step, out);
-    if (open == NULL)
-        return !is_last(store, step);
-    open->heard_ms = store->now_ms;
-    int err = checkpoint_put(open->writer, msg->key.block, msg->payload->data, &why);
-    if (err == 0 && checkpoint_missing(open->writer, NULL) == 0)
-        err = commit(store, open, out, &why);
-    if (err == 0)
-        return true;
-    fail(store, step, err, why.text, out);
-    return !is_last(store, step);
-}
-
 static void take_state(struct store *store, struct address from, const struct message *msg,
                        struct outbox *out)
 {
@@ -298,13 +61,34 @@ static void take_state(struct store *store, struct address from, const struct me
                  " has %zu bytes; expected %zu, and a step up to %" PRIu64,
                  msg->key.block, msg->key.step, msg->payload == NULL ? 0 : msg->payload->size_bytes,
                  expected, store->step_count);
-        refuse(store, from, ERR_PROTO, text, out);
+        store_refuse(store, from, ERR_PROTO, text, out);
         return;
     }
-    struct message kept = message_of(store, MSG_BLOCK_KEPT);
+    struct message kept = store_message(store, MSG_BLOCK_KEPT);
     kept.key = (struct block_key){.step = msg->key.step, .block = msg->key.block};
-    if (keep(store, msg, out))
+    if (store_keep(store, msg, out))
         outbox_put(out, from, &kept);
+}
+
+/* A step's block that no checkpoint has: weights of a file, and no state yet but their average. */
+static int read_initial(const struct store *store, uint32_t block, float *parts,
+                        struct err_msg *why)
+{
+    const struct settings *settings = store->spec.settings;
+    size_t bytes = block_state_bytes(store, block) / store->part_count;
+    size_t count = bytes / sizeof(*parts), last = store->part_count - 1;
+    memset(parts + count, 0, last * bytes);
+    int err = pretrained_read_block(store->initial, block, settings->job.seed, parts, why);
+    if (err == 0 && rounds_has_average(settings))
+        memcpy(parts + last * count, parts, bytes);
+    return err;
+}
+
+static bool has_step(const struct store *store, uint64_t step)
+{
+    if (step == 0)
+        return store->initial != NULL;
+    return store->source != NULL && step == checkpoint_info(store->source)->step;
 }
 
 /* False when there is no room now. */
@@ -312,25 +96,34 @@ static bool take_fetch(struct store *store, struct address from, const struct me
                        struct outbox *out)
 {
     struct err_msg why;
-    if (store->source == NULL || msg->key.step != checkpoint_info(store->source)->step) {
+    if (!has_step(store, msg->key.step)) {
         err_set(&why, ERR_NOT_FOUND, "block %" PRIu32 " of step %" PRIu64 " is not in the store",
                 msg->key.block, msg->key.step);
-        refuse(store, from, ERR_NOT_FOUND, why.text, out);
+        store_refuse(store, from, ERR_NOT_FOUND, why.text, out);
         return true;
     }
-    struct message state = message_of(store, MSG_BLOCK_STATE);
+    struct message state = store_message(store, MSG_BLOCK_STATE);
     state.key = (struct block_key){.step = msg->key.step, .block = msg->key.block};
     state.payload = buffer_pool_take(store->pool, block_state_bytes(store, msg->key.block));
     if (state.payload == NULL)
         return false;
-    int err = checkpoint_read(store->source, store->layout, msg->key.block, store->part_count,
-                              state.payload->data, &why);
+    int err = msg->key.step == 0
+                  ? read_initial(store, msg->key.block, state.payload->data, &why)
+                  : checkpoint_read(store->source, store->layout, msg->key.block,
+                                    store->part_count, state.payload->data, &why);
     if (err != 0)
-        refuse(store, from, err, why.text, out);
+        store_refuse(store, from, err, why.text, out);
     else
         outbox_put(out, from, &state);
     buffer_unref(state.payload);
     return true;
+}
+
+/* Of a step past an evaluation of which the view has not come that says how it ended. */
+static bool is_ahead(const struct store *store, uint64_t step)
+{
+    uint64_t hold_step = store->early_stop.hold_step;
+    return hold_step != 0 && step > hold_step && step <= store->step_count;
 }
 
 /* A message of a shard.  False when it has to wait. */
@@ -346,11 +139,13 @@ static bool serve(struct store *store, struct address from, const struct message
         return true;
     }
     if (msg->key.block >= store->layout->block_count) {
-        refuse(store, from, ERR_PROTO, "there is no block of that number", out);
+        store_refuse(store, from, ERR_PROTO, "there is no block of that number", out);
         return true;
     }
     if (msg->kind == MSG_BLOCK_FETCH)
         return take_fetch(store, from, msg, out);
+    if (is_ahead(store, msg->key.step))
+        return false;
     take_state(store, from, msg, out);
     return true;
 }
@@ -409,7 +204,7 @@ static int open_source(struct store *store, uint64_t step, struct err_msg *why)
 {
     char path[PATH_MAX], name[64];
     struct checkpoint_reader *reader;
-    if (store->source != NULL && checkpoint_info(store->source)->step == step)
+    if (has_step(store, step))
         return 0;
     snprintf(name, sizeof(name), "checkpoint-%" PRIu64, step);
     int err = path_join(path, store->out_dir, name, why);
@@ -433,21 +228,15 @@ static int check_layout(struct store *store, const struct view *view, struct err
                             view->layout->block_bytes, &store->layout, why);
     if (err == 0 && store->source != NULL)
         err = checkpoint_check(store->source, store->layout, store->fingerprint, why);
+    if (err == 0 && store->initial != NULL && store->view == 0)
+        err = pretrained_match(store->initial, store->layout, why);
     return err;
 }
 
 /* All that is in the making is of weights that were taken back; the steps come again. */
 static void begin_era(struct store *store, const struct view *view)
 {
-    size_t kept = 0, count = store->done_count < DONE_MAX ? store->done_count : DONE_MAX;
-    for (size_t i = 0; i < STORE_STEPS_MAX; i++)
-        drop(&store->open[i]);
-    for (size_t i = 0; i < count; i++)
-        if (store->done[i] <= view->start_step)
-            store->done[kept++] = store->done[i];
-    store->done_count = kept;
-    store->newest = view->start_step;
-    store->again_ms = 0;
+    store_begin_steps(store, view->start_step);
     store->era = view->era;
 }
 
@@ -473,18 +262,19 @@ static void take_view(struct store *store, struct address from, const struct mes
         return; /* sent twice, or overtaken */
     int err = adopt(store, &msg->view_body, &why);
     if (err != 0) {
-        refuse(store, from, err, why.text, out);
+        store_refuse(store, from, err, why.text, out);
         return;
     }
     store->view = msg->view_body.number;
     store->step_count = msg->view_body.step_count;
+    store->early_stop = msg->view_body.early_stop;
 }
 
 static void take(struct store *store, struct address from, const struct message *msg,
                  struct outbox *out)
 {
     if (!run_equal(msg->run, store->spec.run)) {
-        refuse(store, from, ERR_REFUSED, "this store serves another run", out);
+        store_refuse(store, from, ERR_REFUSED, "this store serves another run", out);
         return;
     }
     if (from.party == PARTY_COORDINATOR && msg->kind == MSG_VIEW) {
@@ -500,38 +290,6 @@ static void take(struct store *store, struct address from, const struct message 
         put_off(store, from, msg);
 }
 
-/* A step that does not get whole is passed over.  When a later one is, nobody needs to know: the
- * shards were past it when it was asked for. */
-static void pass_over(struct store *store, struct open_step *open, double limit_s,
-                      struct outbox *out)
-{
-    char text[200];
-    size_t first, missing = checkpoint_missing(open->writer, &first);
-    snprintf(text, sizeof(text),
-             "%zu of %zu blocks have not come, the first is block %zu, and none in the last %.0f s "
-             "(cluster.answer_s)",
-             missing, store->layout->block_count, first, limit_s);
-    bool is_needed = open->step >= store->newest;
-    log_sentence(is_needed ? LOG_WARN : LOG_INFO, "checkpoint_passed_over", open->step, text);
-    if (is_needed)
-        report(store, open->step, ERR_TIMEOUT, text, out);
-    open->heard_ms = store->now_ms;
-    if (is_last(store, open->step))
-        return;
-    mark_done(store, open->step);
-    drop(open);
-}
-
-static void check_deadlines(struct store *store, struct outbox *out)
-{
-    double limit_s = store->spec.settings->cluster.answer_s;
-    for (size_t i = 0; i < STORE_STEPS_MAX; i++) {
-        struct open_step *open = &store->open[i];
-        if (open->writer != NULL && (double)(store->now_ms - open->heard_ms) >= limit_s * 1000.0)
-            pass_over(store, open, limit_s, out);
-    }
-}
-
 void store_step(struct store *store, uint64_t now_ms, struct address from,
                 const struct message *msg, struct outbox *out)
 {
@@ -539,8 +297,7 @@ void store_step(struct store *store, uint64_t now_ms, struct address from,
     if (msg != NULL)
         take(store, from, msg, out);
     serve_waiting(store, out);
-    check_deadlines(store, out);
-    prune_later(store);
+    store_check_steps(store, out);
 }
 
 static int prepare_folder(const char *out_dir, struct err_msg *why)
@@ -572,6 +329,8 @@ static int prepare(struct store *store, struct err_msg *why)
         err = resume_open(spec->resume_dir, &store->resume, &store->source, why);
     if (err == 0 && store->source != NULL)
         err = checkpoint_check_settings(store->source, store->fingerprint, why);
+    if (err == 0 && store->source == NULL && model_has_init(&spec->settings->model))
+        err = pretrained_open(&spec->settings->model, &store->initial, why);
     return err;
 }
 
@@ -583,8 +342,7 @@ int store_create(const struct store_spec *spec, struct store **store_out, struct
     store->spec = *spec;
     if (spec->held_bytes == 0)
         store->spec.held_bytes = held_bytes_default;
-    enum optimizer_kind kind = rounds_server_settings(spec->settings).optimizer.kind;
-    store->part_count = 1 + optimizer_state_count(kind);
+    store->part_count = 1 + rounds_state_count(spec->settings);
     snprintf(store->tag, sizeof(store->tag), "%016" PRIx64, spec->incarnation);
     int err = prepare(store, why);
     if (err != 0) {
@@ -599,19 +357,22 @@ void store_destroy(struct store *store)
 {
     if (store == NULL)
         return;
-    if (store->prune_step > 0)
-        prune(store, store->newest > store->prune_step ? store->newest : store->prune_step);
-    for (size_t i = 0; i < STORE_STEPS_MAX; i++)
-        checkpoint_abandon(store->open[i].writer);
+    store_end_steps(store);
     while (store->waiting_count > 0)
         drop_first(store);
     free(store->waiting);
     buffer_pool_destroy(store->pool);
     checkpoint_close(store->source);
+    pretrained_close(store->initial);
     layout_destroy(store->layout);
     free(store->shards);
     free(store->out_dir);
     free(store);
+}
+
+struct early_stop store_resume_early_stop(const struct store *store)
+{
+    return store->resume.early_stop;
 }
 
 uint64_t store_resume_step(const struct store *store)

@@ -10,12 +10,15 @@
  * sentence of what failed; older ones are pruned a moment later.  Several steps may be in the
  * making at once.  With a new era what is in the making is dropped; its steps come again.
  *
+ * Where a job names a file of weights to begin with (model.init_from), step 0 is read from that.
+ *
  * Shapes:   MSG_BLOCK_STATE payload: [1 + state count][elements of the block] f32, weights first.
  * Owner:    store_loop.  Thread: that loop's own; disk work is done inside store_step.
  * Memory:   what waits (for a view, for room to send) has a ceiling; past it a message is dropped
  *           and counted, and its sender asks again.
  * Surprise: MSG_BLOCK_KEPT also follows when the step has failed: the shard need not hold it.  But
- *           the last step of the job is tried for as long as its states come again.
+ *           the last step of the job, and one that is being evaluated (early_stop), are tried for
+ *           as long as their states come again; neither this nor the best one is pruned.
  */
 #include <stdint.h>
 #include "common/settings.h"
@@ -45,6 +48,9 @@ void store_destroy(struct store *store);
 
 /* The step that a resumed run starts at; 0 when it starts anew. */
 uint64_t store_resume_step(const struct store *store);
+
+/* What was known of evaluations when it was made; zeros when the run starts anew. */
+struct early_stop store_resume_early_stop(const struct store *store);
 
 /* A sentence about checkpoints that were newer, and broken; "": none were.  Valid as the store. */
 const char *store_resume_note(const struct store *store);

@@ -32,6 +32,8 @@
     X(test_checkpoint_latest_finds_the_whole_one_written_last) \
     X(test_checkpoint_candidates_are_those_written_last_first) \
     X(test_checkpoint_prune_keeps_the_latest_and_what_is_not_its_own) \
+    X(test_checkpoint_prune_spares_the_best_and_what_is_being_evaluated) \
+    X(test_checkpoint_says_what_was_known_of_evaluations) \
     X(test_checkpoint_sweep_takes_what_killed_writers_left) \
     X(test_checkpoint_is_whole_or_absent_wherever_its_writer_is_killed)
 
@@ -621,12 +623,42 @@ static void test_checkpoint_prune_keeps_the_latest_and_what_is_not_its_own(void)
         write_step(dir, step);
     CU_ASSERT(mkdir(scratch_path(dir, "checkpoint-5"), 0700) == 0);
     scratch_write(scratch_path(dir, "checkpoint-5/notes.txt"), "mine", 4);
-    CU_ASSERT(checkpoint_prune(dir, 50, 0, NULL) == 0);
+    CU_ASSERT(checkpoint_prune(dir, &(struct prune_rule){.step = 50, .keep = 0}, NULL) == 0);
     CU_ASSERT(count_in(dir) == 7);
-    CU_ASSERT(checkpoint_prune(dir, 50, 2, NULL) == 0);
+    CU_ASSERT(checkpoint_prune(dir, &(struct prune_rule){.step = 50, .keep = 2}, NULL) == 0);
     CU_ASSERT(count_in(dir) == 4);
     CU_ASSERT(scratch_has(dir, "checkpoint-60") && scratch_has(dir, "checkpoint-50"));
     CU_ASSERT(scratch_has(dir, "checkpoint-40") && scratch_has(dir, "checkpoint-5/notes.txt"));
+    scratch_remove(dir);
+}
+
+static void test_checkpoint_prune_spares_the_best_and_what_is_being_evaluated(void)
+{
+    char dir[PATH_MAX];
+    scratch_make(dir);
+    for (uint64_t step = 10; step <= 60; step += 10)
+        write_step(dir, step);
+    struct prune_rule rule = {.step = 60, .keep = 1, .spared = {20, 50}};
+    CU_ASSERT(checkpoint_prune(dir, &rule, NULL) == 0);
+    CU_ASSERT(count_in(dir) == 3 && scratch_has(dir, "checkpoint-60"));
+    CU_ASSERT(scratch_has(dir, "checkpoint-20") && scratch_has(dir, "checkpoint-50"));
+    scratch_remove(dir);
+}
+
+static void test_checkpoint_says_what_was_known_of_evaluations(void)
+{
+    char dir[PATH_MAX], path[PATH_MAX];
+    struct checkpoint_info info;
+    scratch_make(dir);
+    struct layout *layout = make_layout(BLOCK_BYTES);
+    struct checkpoint_spec spec = spec_of(dir, 30, layout);
+    spec.info.early_stop = (struct early_stop){30, 20, 0.1, 1};
+    CU_ASSERT_FATAL(write_spec(&spec, path, NULL) == 0);
+    CU_ASSERT_FATAL(checkpoint_read_info(path, &info, NULL) == 0);
+    CU_ASSERT(info.step == 30 && strlen(info.digest) == 64);
+    CU_ASSERT_EQUAL(memcmp(&info.early_stop, &spec.info.early_stop, sizeof(info.early_stop)), 0);
+    CU_ASSERT(checkpoint_read_info(dir, &info, NULL) == ERR_NOT_FOUND);
+    layout_destroy(layout);
     scratch_remove(dir);
 }
 
@@ -679,7 +711,7 @@ static void write_and_prune(const char *dir)
     struct checkpoint_spec spec = spec_of(dir, 40, layout);
     int err = write_spec(&spec, path, NULL);
     if (err == 0)
-        err = checkpoint_prune(dir, 40, 1, NULL);
+        err = checkpoint_prune(dir, &(struct prune_rule){.step = 40, .keep = 1}, NULL);
     _exit(err == 0 ? 0 : 2);
 }
 

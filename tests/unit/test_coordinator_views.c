@@ -239,6 +239,22 @@ static void test_coordinator_goes_back_soon_when_a_primary_has_ended(void)
     close_bench(&bench);
 }
 
+static void test_coordinator_begins_every_era_with_the_file_that_the_job_names(void)
+{
+    static char file[] = "weights.safetensors";
+    struct bench bench;
+    open_job(&bench, 2, 0, 4);
+    bench.settings.model.init_from = file;
+    join_all(&bench);
+    pass_ms(&bench, 500);
+    CU_ASSERT(view_of(&bench)->is_restored && view_of(&bench)->start_step == 0);
+    kill_member(&bench, server(1));
+    pass_ms(&bench, 400);
+    CU_ASSERT_EQUAL(view_of(&bench)->era, 2);
+    CU_ASSERT(view_of(&bench)->is_restored && view_of(&bench)->start_step == 0);
+    close_bench(&bench);
+}
+
 static void test_coordinator_goes_back_at_once_when_a_primary_says_that_it_ended(void)
 {
     struct bench bench;
@@ -631,6 +647,7 @@ static void test_coordinator_goes_back_when_nobody_can_get_a_version(void)
     X(test_coordinator_spares_who_cannot_get_its_weights) \
     X(test_coordinator_goes_back_when_nobody_can_get_a_version) \
     X(test_coordinator_goes_back_soon_when_a_primary_has_ended)             \
+    X(test_coordinator_begins_every_era_with_the_file_that_the_job_names) \
     X(test_coordinator_goes_back_at_once_when_a_primary_says_that_it_ended)    \
     X(test_coordinator_leaves_blocks_with_a_primary_that_comes_back)           \
     X(test_coordinator_takes_other_digests_after_a_way_back)                   \

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <dirent.h>
 #include "common/checkpoint.h"
+#include "common/safetensors.h"
 #include "tests/unit/scratch.h"
 #include "tests/unit/unit.h"
 
@@ -32,7 +33,13 @@
     X(test_store_resumes_the_one_before_a_torn_one) \
     X(test_store_tries_the_last_step_again) \
     X(test_store_waits_on_for_blocks_of_the_last_step) \
-    X(test_store_removes_old_checkpoints_at_its_end)
+    X(test_store_removes_old_checkpoints_at_its_end) \
+    X(test_store_gives_what_a_job_begins_with) \
+    X(test_store_says_what_of_the_beginning_does_not_fit) \
+    X(test_store_resumes_whatever_a_job_would_begin_with) \
+    X(test_store_keeps_the_best_and_the_one_that_is_being_evaluated) \
+    X(test_store_writes_no_step_past_an_evaluation_before_it_knows_how_that_ended) \
+    X(test_store_tries_a_step_that_is_being_evaluated_again)
 
 enum { PARTS = 3, STEP_COUNT = 100, SHARDS = 2, BLOCK_BYTES = 64 };
 
@@ -64,6 +71,8 @@ struct bench {
     struct outbox said;
     size_t held_bytes;
     uint32_t view, era; /* the store's */
+    bool has_initial;   /* model.init_from */
+    struct early_stop early_stop; /* of the next view */
     uint64_t start_step;
 };
 
@@ -130,8 +139,9 @@ static void send_view(struct bench *b)
     msg.view_body = (struct view){.number = b->view,
                                   .era = b->era,
                                   .start_step = b->start_step,
-                                  .is_restored = b->start_step > 0,
+                                  .is_restored = b->start_step > 0 || b->has_initial,
                                   .step_count = STEP_COUNT,
+                                  .early_stop = b->early_stop,
                                   .shard_count = SHARDS,
                                   .shards = shards,
                                   .block_count = b->layout->block_count,
@@ -870,6 +880,152 @@ static void test_store_removes_old_checkpoints_at_its_end(void)
     b.store = NULL;
     CU_ASSERT(scratch_has(b.out, "checkpoint-30") && scratch_has(b.out, "checkpoint-20"));
     CU_ASSERT(!scratch_has(b.out, "checkpoint-10"));
+    tear_down(&b);
+}
+
+/* A job with adam and an average, whose weights are in a file, but for the bias. */
+static void begin_with(struct bench *b, uint64_t rows)
+{
+    const struct safetensors_entry entry = {.name = "fc.weight", .dims = 2, .shape = {rows, 7}};
+    struct safetensors *file = NULL;
+    char path[PATH_MAX], set[PATH_MAX + 32];
+    float values[77];
+    strcpy(path, scratch_path(b->dir, "initial.safetensors"));
+    for (size_t i = 0; i < ARRAY_LEN(values); i++)
+        values[i] = (float)i + 0.5f;
+    CU_ASSERT_FATAL(safetensors_create(path, &entry, 1, &file, NULL) == 0);
+    CU_ASSERT_FATAL(safetensors_write(file, 0, 0, values, 7 * (size_t)rows, NULL) == 0);
+    safetensors_close(file);
+    snprintf(set, sizeof(set), "model.init_from=%s", path);
+    settings_destroy(b->settings);
+    b->settings = load_settings(b->dir, set);
+    b->has_initial = true;
+}
+
+static void test_store_gives_what_a_job_begins_with(void)
+{
+    struct bench b;
+    set_up(&b);
+    begin_with(&b, 10);
+    b.settings->optimizer.average = 0.9;
+    start(&b, NULL, 9);
+    fetch(&b, 0, 1); /* elements 16 to 31 of the weight */
+    const struct message *state = said(&b, MSG_BLOCK_STATE);
+    CU_ASSERT_FATAL(state != NULL && state->payload->size_bytes == 4 * 16 * sizeof(float));
+    const float *parts = state->payload->data;
+    CU_ASSERT(parts[0] == 16.5f && parts[15] == 31.5f);
+    CU_ASSERT(parts[16] == 0.0f && parts[47] == 0.0f);
+    CU_ASSERT(parts[48] == 16.5f && parts[63] == 31.5f); /* the average */
+    uint32_t last = (uint32_t)b.layout->block_count - 1;
+    fetch(&b, 0, last);
+    state = said(&b, MSG_BLOCK_STATE);
+    CU_ASSERT_FATAL(state != NULL);
+    CU_ASSERT_EQUAL(((const float *)state->payload->data)[0], 0.0f); /* a bias, as usual */
+    begin_era(&b, 0); /* nothing was kept yet: from the file again */
+    fetch(&b, 0, 1);
+    CU_ASSERT_FATAL(said(&b, MSG_BLOCK_STATE) != NULL);
+    CU_ASSERT_EQUAL(((const float *)said(&b, MSG_BLOCK_STATE)->payload->data)[0], 16.5f);
+    tear_down(&b);
+}
+
+static void test_store_says_what_of_the_beginning_does_not_fit(void)
+{
+    struct bench b;
+    set_up(&b);
+    begin_with(&b, 9);
+    must_create(&b, NULL, 9);
+    send_view(&b);
+    CU_ASSERT_FATAL(said(&b, MSG_REFUSED) != NULL);
+    CU_ASSERT(strstr(said(&b, MSG_REFUSED)->outcome.text, "has shape [9, 7]; expected [10, 7]") !=
+              NULL);
+    CU_ASSERT_EQUAL(unlink(scratch_path(b.dir, "initial.safetensors")), 0);
+    struct err_msg why = {""};
+    CU_ASSERT_EQUAL(create(&b, NULL, 10, &why), ERR_NOT_FOUND);
+    CU_ASSERT(strstr(why.text, "model.init_from: ") != NULL);
+    tear_down(&b);
+}
+
+static void test_store_resumes_whatever_a_job_would_begin_with(void)
+{
+    struct bench b;
+    set_up(&b);
+    begin_with(&b, 10);
+    start(&b, NULL, 9);
+    hand_in_all(&b, 40, 0);
+    CU_ASSERT_EQUAL(unlink(scratch_path(b.dir, "initial.safetensors")), 0);
+    start(&b, b.out, 10);
+    fetch(&b, 40, 1);
+    expect_state(&b, 40, 1);
+    tear_down(&b);
+}
+
+/* keep = 2, and the best and the one in question beside. */
+static void test_store_keeps_the_best_and_the_one_that_is_being_evaluated(void)
+{
+    struct bench b;
+    set_up(&b);
+    b.early_stop = (struct early_stop){.hold_step = 10};
+    start(&b, NULL, 9);
+    for (uint64_t i = 10; i <= 60; i += 10) {
+        hand_in_all(&b, i, 0);
+        b.early_stop = (struct early_stop){.hold_step = i + 10, .best_step = 20, .best_loss = 0.5};
+        send_view(&b);
+    }
+    for (uint64_t ms = 2000; ms <= 6000; ms += 1000)
+        tick(&b, ms);
+    CU_ASSERT(count_in(b.out) == 3 && scratch_has(b.out, "checkpoint-20"));
+    CU_ASSERT(scratch_has(b.out, "checkpoint-50") && scratch_has(b.out, "checkpoint-60"));
+    start(&b, b.out, 10);
+    struct early_stop stop = store_resume_early_stop(b.store);
+    CU_ASSERT(store_resume_step(b.store) == 60 && stop.hold_step == 60);
+    CU_ASSERT(stop.best_step == 20 && stop.best_loss == 0.5);
+    tear_down(&b);
+}
+
+/* Else a checkpoint would say of evaluations what was so before. */
+static void test_store_writes_no_step_past_an_evaluation_before_it_knows_how_that_ended(void)
+{
+    struct bench b;
+    struct checkpoint_info info;
+    set_up(&b);
+    b.early_stop = (struct early_stop){.hold_step = 10};
+    start(&b, NULL, 9);
+    hand_in_all(&b, 10, 0);
+    for (uint32_t i = 0; i < b.layout->block_count; i++) {
+        struct message msg = state_of(&b, 11, i);
+        step(&b, 0, shard_of(i), &msg);
+        CU_ASSERT(b.said.count == 0 && store_is_waiting(b.store));
+        buffer_unref(msg.payload);
+    }
+    b.early_stop = (struct early_stop){.hold_step = 20, .best_step = 10, .best_loss = 2};
+    send_view(&b);
+    CU_ASSERT_FATAL(said(&b, MSG_CHECKPOINT_DONE) != NULL);
+    CU_ASSERT(said(&b, MSG_CHECKPOINT_DONE)->outcome.code == 0);
+    CU_ASSERT_FATAL(
+        checkpoint_read_info(scratch_path(b.out, "checkpoint-11"), &info, NULL) == 0);
+    CU_ASSERT(info.early_stop.best_step == 10 && info.early_stop.hold_step == 20);
+    tear_down(&b);
+}
+
+static void test_store_tries_a_step_that_is_being_evaluated_again(void)
+{
+    struct bench b;
+    set_up(&b);
+    b.early_stop = (struct early_stop){.hold_step = 10};
+    start(&b, NULL, 9);
+    for (uint32_t i = 1; i < b.layout->block_count; i++)
+        hand_in(&b, 0, 10, i);
+    struct message msg = state_of(&b, 10, 0);
+    scratch_limit_files(200);
+    step(&b, 2000, shard_of(0), &msg);
+    scratch_limit_files(0);
+    buffer_unref(msg.payload);
+    CU_ASSERT_FATAL(said(&b, MSG_CHECKPOINT_DONE) != NULL && b.said.count == 1);
+    CU_ASSERT(said(&b, MSG_CHECKPOINT_DONE)->outcome.code == ERR_IO);
+    hand_in(&b, 8000, 10, 0);
+    CU_ASSERT_FATAL(said(&b, MSG_CHECKPOINT_DONE) != NULL);
+    CU_ASSERT(said(&b, MSG_CHECKPOINT_DONE)->outcome.code == 0);
+    expect_values(&b, "checkpoint-10", 10);
     tear_down(&b);
 }
 
