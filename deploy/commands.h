@@ -25,6 +25,7 @@ int cmd_drain(int argc, char **argv);
 int cmd_keygen(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_predict(int argc, char **argv);
+int cmd_generate(int argc, char **argv);
 int cmd_shard(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_settings(int argc, char **argv);

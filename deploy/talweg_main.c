@@ -21,6 +21,7 @@ static const struct command commands[] = {
     {"keygen", cmd_keygen, "make the keys with which the processes of a run know each other"},
     {"eval", cmd_eval, "loss and accuracy of a checkpoint on the held-out part"},
     {"predict", cmd_predict, "what a checkpoint says of each sample, as CSV"},
+    {"generate", cmd_generate, "text that a checkpoint writes, after a beginning"},
     {"shard", cmd_shard, "cut a data set into parts with a manifest"},
     {"bench", cmd_bench, "how fast gradients and weights are exchanged on this machine"},
     {"settings", cmd_settings, "every setting of a job file: type, range, default, meaning"},
