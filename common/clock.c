@@ -4,13 +4,18 @@
 #include <stdio.h>
 #include <time.h>
 
-static uint64_t read_us(clockid_t clock)
+static uint64_t read_ns(clockid_t clock)
 {
     struct timespec now;
     int code = clock_gettime(clock, &now);
     assert(code == 0); /* it fails only for a clock that does not exist */
     (void)code;
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t read_us(clockid_t clock)
+{
+    return read_ns(clock) / 1000;
 }
 
 uint64_t clock_now_ms(void)
@@ -21,6 +26,16 @@ uint64_t clock_now_ms(void)
 uint64_t clock_now_us(void)
 {
     return read_us(CLOCK_MONOTONIC);
+}
+
+uint64_t clock_now_ns(void)
+{
+    return read_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t clock_wall_ms(void)
+{
+    return read_us(CLOCK_REALTIME) / 1000;
 }
 
 uint64_t clock_cpu_us(void)

@@ -12,6 +12,10 @@ enum { CLOCK_TEXT_BYTES = 32 };
 /* Monotonic, from an unspecified start; only differences mean something. */
 uint64_t clock_now_ms(void);
 uint64_t clock_now_us(void);
+uint64_t clock_now_ns(void);
+
+/* The wall clock in ms since 1970; it may be set while we look. */
+uint64_t clock_wall_ms(void);
 
 /* Processor time of all threads of this process, user and system. */
 uint64_t clock_cpu_us(void);

@@ -35,6 +35,7 @@ enum optimizer_kind {
 enum schedule_kind { SCHEDULE_CONSTANT, SCHEDULE_STEP, SCHEDULE_COSINE };
 enum consistency_kind { CONSISTENCY_BSP, CONSISTENCY_SSP, CONSISTENCY_ASYNC, CONSISTENCY_LOCAL };
 enum nonfinite_kind { NONFINITE_STOP, NONFINITE_SKIP };
+enum last_worker_kind { LAST_WORKER_STOP, LAST_WORKER_WAIT };
 
 /* What is changed at random in training samples; worker/data/augment.h and mixup.h say how. */
 struct augment_settings {
@@ -114,6 +115,7 @@ struct settings {
         char *keys; /* folder; "": none */
         bool insecure;
         double wait_s, silence_s, silence_floor_s, answer_s, give_up_s;
+        enum last_worker_kind last_worker;
         uint32_t beat_ms;
     } cluster;
     struct {

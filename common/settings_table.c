@@ -223,6 +223,9 @@ static const struct setting table[] = {
         "how long to wait for an answer before giving up")
     ROW(cluster.give_up_s, REAL, "s", 0.1, 86400, "60", false,
         "how long too few processes, or no coordinator, are put up with before the job is ended")
+    CHOICE(cluster.last_worker, "stop wait", "stop", false,
+           "what follows when the last worker is asked to leave: the run stops with a checkpoint, "
+           "or waits for others, up to cluster.give_up_s")
     ROW(cluster.beat_ms, U32, "ms", 10, 60000, "500", false, "time between two signs of life")
 
     ROW(checkpoint.every, U64, "steps", 0, STEPS_MAX, "0", false,

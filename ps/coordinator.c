@@ -70,8 +70,7 @@ static void take_lane(struct coordinator *c, struct member *member, const struct
         member_note_lane(member, result->compute_us, c->now_ms);
     int err = tracker_note(c->tracker, is_training, result, c->now_ms);
     if (err == ERR_FULL)
-        coordinator_fail(c, out, "workers are more than %d steps apart in what they report",
-                         LEDGER_STEPS_MAX);
+        c->refused_count++; /* far ahead of all others: it is said again when they are as far */
     else if (err != 0)
         coordinator_fail(c, out, "no memory for the losses of step %" PRIu64, result->step);
     if (is_training && result->step == before.step)

@@ -85,26 +85,36 @@ void coordinator_finish_if_done(struct coordinator *c, struct outbox *out)
     coordinator_end(c, PHASE_FINISHED, 0, out);
 }
 
-/* A shard that is just at this version sends it again, kept before or not. */
-static void tell_shards(struct coordinator *c, uint64_t step, struct outbox *out)
+void coordinator_ask_checkpoint(struct coordinator *c, uint64_t step, struct outbox *out)
 {
     struct message ask = coordinator_message(c, MSG_CHECKPOINT_ASK);
     ask.outcome.step = step;
-    c->stop_ms = c->now_ms;
     for (size_t i = 0; i < c->members.count; i++)
         if (c->members.items[i].who.party == PARTY_SHARD)
             outbox_put(out, c->members.items[i].who, &ask);
 }
 
-/* Asks the shards to keep a version a little ahead of all of them; who is past it says so and is
- * asked again with twice the margin. */
+static void tell_shards(struct coordinator *c, uint64_t step, struct outbox *out)
+{
+    c->stop_ms = c->now_ms;
+    coordinator_ask_checkpoint(c, step, out);
+}
+
+/* Nobody works on the next version. */
+static bool is_idle(const struct coordinator *c)
+{
+    return members_count(&c->members, PARTY_WORKER, false) == 0;
+}
+
+/* Asks the shards to keep a version a little ahead of all of them, or the newest when nobody works
+ * on the next; who is past it says so and is asked again with twice the margin. */
 static void ask_stop_checkpoint(struct coordinator *c, uint64_t newest, struct outbox *out)
 {
     uint64_t first = rounds_steps(c->spec.settings) > 1 ? 1 : 2; /* rounds may take long */
     c->stop_margin = c->stop_margin == 0 ? first : 2 * c->stop_margin;
     if (c->stop_margin > STOP_MARGIN_MAX)
         c->stop_margin = STOP_MARGIN_MAX;
-    c->stop_step = newest + c->stop_margin;
+    c->stop_step = newest + (is_idle(c) ? 0 : c->stop_margin);
     if (c->stop_step > c->view.step_count)
         c->stop_step = c->view.step_count;
     tell_shards(c, c->stop_step, out);
@@ -158,13 +168,21 @@ void coordinator_give_up(struct coordinator *c, const char *why, struct outbox *
         tell_shards(c, c->stop_step, out);
 }
 
+/* As long as it is not whole; when all workers are lost meanwhile, the newest that is. */
+static void ask_again(struct coordinator *c, struct outbox *out)
+{
+    if (c->phase == PHASE_STOPPING && is_idle(c))
+        c->stop_step = newest_version(c);
+    tell_shards(c, c->stop_step, out);
+}
+
 void coordinator_watch_stop(struct coordinator *c, struct outbox *out)
 {
     if (c->give_up_ms != 0 && c->now_ms - c->give_up_ms >= LAST_CHECKPOINT_MS)
         coordinator_end(c, PHASE_FAILED, ERR_LOST, out);
     else if ((c->phase == PHASE_STOPPING || c->give_up_ms != 0) &&
              c->now_ms - c->stop_ms >= ASK_AGAIN_MS)
-        tell_shards(c, c->stop_step, out);
+        ask_again(c, out);
     else if (c->phase == PHASE_EVALUATING && c->kept_step < c->view.step_count &&
              c->now_ms - c->stop_ms >= ASK_LAST_MS)
         tell_shards(c, c->view.step_count, out);
@@ -228,6 +246,10 @@ void coordinator_take_checkpoint(struct coordinator *c, const struct message *ms
     }
     if (settings_has_clocks(c->spec.settings) && c->view.number != 0 && msg->era != c->view.era)
         return; /* this era has other weights of that step */
+    if (c->view.number != 0 && msg->outcome.step > c->view.step_count) {
+        c->refused_count++; /* no era can begin there */
+        return;
+    }
     keep(c, msg, out);
     if (c->give_up_ms != 0 && msg->outcome.step == c->stop_step) {
         coordinator_end(c, PHASE_FAILED, ERR_LOST, out);

@@ -2,14 +2,33 @@
 #include <stdio.h>
 #include "ps/coordinator_state.h"
 
-/* Stops the job when nobody of that role would be left. */
+bool coordinator_may_be_empty(const struct coordinator *c)
+{
+    return c->spec.settings->cluster.last_worker == LAST_WORKER_WAIT &&
+           c->phase != PHASE_STOPPING && c->give_up_ms == 0;
+}
+
+/* Before the first view it has nothing that others would need. */
+static void let_go(struct coordinator *c, struct member *member, struct outbox *out)
+{
+    struct message finish = coordinator_message(c, MSG_FINISH);
+    outbox_put(out, member->who, &finish);
+    members_remove(&c->members, member);
+}
+
+/* Stops the job when nobody of that role would be left, unless it may be without workers. */
 static void let_leave(struct coordinator *c, struct member *member, struct outbox *out)
 {
+    bool is_spare = member->who.party == PARTY_WORKER && coordinator_may_be_empty(c);
     bool is_last = members_count(&c->members, member->who.party, true) <=
                    (member->state == MEMBER_LEAVING ? 0u : 1u);
     if (c->phase == PHASE_STOPPING || c->give_up_ms != 0)
         return;
-    if (c->view.number == 0 || is_last) {
+    if (c->view.number == 0 && is_spare) {
+        let_go(c, member, out);
+        return;
+    }
+    if (c->view.number == 0 || (is_last && !is_spare)) {
         coordinator_stop(c, out);
         return;
     }
@@ -38,9 +57,12 @@ void coordinator_take_bye(struct coordinator *c, struct member *member, const st
     coordinator_fail(c, out, "%s gave up: %.300s", who, msg->outcome.text);
 }
 
-/* A member of that role stays that is of another process. */
-static bool has_other(const struct members *members, enum party party, uint32_t rank)
+/* A member of that role stays that is of another process; or none needs to. */
+static bool may_drain(const struct coordinator *c, enum party party, uint32_t rank)
 {
+    const struct members *members = &c->members;
+    if (party == PARTY_WORKER && coordinator_may_be_empty(c))
+        return true;
     for (size_t i = 0; i < members->count; i++)
         if (members->items[i].who.party == party && members->items[i].rank != rank &&
             members->items[i].state == MEMBER_HERE)
@@ -60,7 +82,7 @@ void coordinator_take_drain(struct coordinator *c, struct address from, const st
         if (m->who.party != party || m->rank != msg->drain.rank || m->state == MEMBER_GONE)
             continue;
         found++;
-        if (m->state == MEMBER_HERE && has_other(&c->members, party, m->rank)) {
+        if (m->state == MEMBER_HERE && may_drain(c, party, m->rank)) {
             m->state = MEMBER_LEAVING;
             m->leaving_ms = c->now_ms;
             c->is_view_due = true;

@@ -6,6 +6,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "proto/courier.h"
+#include "ps/echo.h"
 
 enum {
     TICK_MS = 20,
@@ -19,6 +20,7 @@ struct coordinator_loop {
     struct courier *courier;
     struct buffer_pool *pool;
     struct outbox out;
+    struct echo echo;
     struct address *lost; /* members that could not be reached in this turn; [lost_capacity] */
     size_t lost_count, lost_capacity, told_count; /* told: of them to the coordinator */
     bool is_row_lost; /* the last one, which has been said */
@@ -91,10 +93,13 @@ static int flush(struct coordinator_loop *loop, struct err_msg *why)
     return err;
 }
 
-static int send_status(struct coordinator_loop *loop, struct address client)
+static int send_status(struct coordinator_loop *loop, const struct letter *letter)
 {
+    struct status_process process = loop->spec->process;
+    frame_peer(&letter->frame, process.client);
+    process.wall_ms = clock_wall_ms();
     struct document *document =
-        status_document(loop->spec->coordinator, &loop->spec->process, clock_now_ms());
+        status_document(loop->spec->coordinator, &process, clock_now_ms());
     char *text = document == NULL ? NULL : document_print(document, false);
     document_destroy(document);
     struct message msg = {.kind = MSG_STATUS, .run = loop->spec->process.run};
@@ -103,7 +108,7 @@ static int send_status(struct coordinator_loop *loop, struct address client)
     int err = msg.payload == NULL ? ERR_NOMEM : 0;
     if (err == 0) {
         memcpy(msg.payload->data, text, msg.payload->size_bytes);
-        err = courier_send(loop->courier, loop->spec->members, client, &msg);
+        err = courier_send(loop->courier, loop->spec->members, letter->from, &msg);
     }
     buffer_unref(msg.payload);
     free(text);
@@ -115,11 +120,13 @@ static int hear_letter(struct coordinator_loop *loop, const struct letter *lette
 {
     bool is_client = letter->from.party == PARTY_CLIENT;
     if (is_client && letter->msg.kind == MSG_STATUS_ASK) {
-        int err = send_status(loop, letter->from);
+        int err = send_status(loop, letter);
         if (err != 0 && err != ERR_LOST) /* who asks for the status must not end the run */
             log_event(LOG_WARN, "no_status", "why=\"%s\"", err_text(err));
         return 0;
     }
+    if (is_client && letter->msg.kind == MSG_ECHO)
+        echo_answer(&loop->echo, loop->courier, loop->spec->members, letter, clock_now_ms());
     if (is_client && letter->msg.kind != MSG_DRAIN)
         return 0;
     coordinator_step(loop->spec->coordinator, clock_now_ms(), letter->from, &letter->msg,

@@ -31,8 +31,11 @@ static struct status_process describe(const struct office *office)
                                      .run = office->run,
                                      .pid = (uint32_t)getpid(),
                                      .endpoint = office->endpoint,
+                                     .transport = office->transport,
                                      .note = office->note};
     usage_host(process.host, sizeof(process.host));
+    if (settings_fingerprint(office->settings, process.fingerprint) != 0)
+        process.fingerprint[0] = 0; /* no memory: nobody can compare it */
     return process;
 }
 

@@ -12,28 +12,40 @@ static int recall_job(struct coordinator *c, const struct message *record, struc
     return 0;
 }
 
-/* Their hellos come again when they have found us. */
-static int recall_members(struct coordinator *c, const struct view *view)
+/* Who has no name of its own, or somebody else's, could not be told apart from nobody. */
+static int recall_member(struct coordinator *c, struct address who, uint32_t rank,
+                         const struct hello *hello, struct err_msg *why)
 {
     struct member *member;
+    if (who.id == 0 || members_find(&c->members, who) != NULL)
+        return err_set(why, ERR_INPUT, "the journal's view names %s %u %s",
+                       who.party == PARTY_SHARD ? "a shard of server" : "worker", rank,
+                       who.id == 0 ? "without an incarnation" : "by another's incarnation");
+    if (members_add(&c->members, who, rank, hello, &member) != 0)
+        return err_set(why, ERR_NOMEM, "no memory for the journal's view");
+    return 0;
+}
+
+/* Their hellos come again when they have found us. */
+static int recall_members(struct coordinator *c, const struct view *view, struct err_msg *why)
+{
+    int err = 0;
     members_free(&c->members);
-    for (size_t i = 0; i < view->shard_count; i++) {
+    for (size_t i = 0; i < view->shard_count && err == 0; i++) {
         struct hello hello = {.rank = (int32_t)view->shards[i].rank,
                               .shard_idx = view->shards[i].shard_idx};
         memcpy(hello.endpoint, view->shards[i].endpoint, sizeof(hello.endpoint));
         memcpy(hello.door, view->shards[i].door, sizeof(hello.door));
         struct address who = {PARTY_SHARD, view->shards[i].incarnation};
-        if (members_add(&c->members, who, view->shards[i].rank, &hello, &member) != 0)
-            return ERR_NOMEM;
+        err = recall_member(c, who, view->shards[i].rank, &hello, why);
     }
-    for (size_t i = 0; i < view->worker_count; i++) {
+    for (size_t i = 0; i < view->worker_count && err == 0; i++) {
         struct hello hello = {.rank = (int32_t)view->workers[i].rank};
         memcpy(hello.door, view->workers[i].door, sizeof(hello.door));
         struct address who = {PARTY_WORKER, view->workers[i].incarnation};
-        if (members_add(&c->members, who, view->workers[i].rank, &hello, &member) != 0)
-            return ERR_NOMEM;
+        err = recall_member(c, who, view->workers[i].rank, &hello, why);
     }
-    return 0;
+    return err;
 }
 
 static uint64_t shard_id(const struct view *view, const uint32_t *owners, size_t block_idx)
@@ -80,11 +92,12 @@ static int recall_view(struct coordinator *c, const struct message *record, stru
     err = view_copy(view, &c->view);
     c->view.layout = c->admission.layout;
     if (err == 0)
-        err = recall_members(c, view);
-    if (err == 0)
         err = recall_places(c, view);
     if (err != 0)
         return err_set(why, err, "no memory for the journal's view");
+    err = recall_members(c, view, why);
+    if (err != 0)
+        return err;
     c->batching = (struct batching){.seed = c->spec.settings->job.seed,
                                     .sample_count = view->train_count,
                                     .batch = c->spec.settings->job.batch,

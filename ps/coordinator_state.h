@@ -97,6 +97,9 @@ void coordinator_watch(struct coordinator *c, struct outbox *out);
 void coordinator_trouble_text(const struct coordinator *c, char *text, size_t size);
 
 /* coordinator_leave.c */
+/* The run waits when its last worker leaves: another is to come (cluster.last_worker). */
+bool coordinator_may_be_empty(const struct coordinator *c);
+
 void coordinator_take_bye(struct coordinator *c, struct member *member, const struct message *msg,
                           struct outbox *out);
 
@@ -118,6 +121,8 @@ void coordinator_watch_nonfinite(struct coordinator *c, struct outbox *out);
 
 /* Ends the job for lack of members: with a checkpoint of what there is, when that can be had. */
 void coordinator_give_up(struct coordinator *c, const char *why, struct outbox *out);
+/* A shard that is just at this version sends it again, kept before or not. */
+void coordinator_ask_checkpoint(struct coordinator *c, uint64_t step, struct outbox *out);
 void coordinator_finish_if_done(struct coordinator *c, struct outbox *out);
 void coordinator_take_digest(struct coordinator *c, struct member *member,
                              const struct message *msg, struct outbox *out);

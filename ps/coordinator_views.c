@@ -286,6 +286,12 @@ static bool is_lease_over(const struct coordinator *c)
 static void begin_era(struct coordinator *c, struct places places, struct outbox *out)
 {
     size_t orphans = placement_orphans(&c->placement, places);
+    if (c->has_kept && c->kept_step > c->view.step_count) { /* a journal may say so */
+        coordinator_fail(c, out,
+                         "the checkpoint is of step %" PRIu64 ", the job ends at step %" PRIu64,
+                         c->kept_step, c->view.step_count);
+        return;
+    }
     if (placement_deal(&c->placement, places) != 0) {
         coordinator_fail(c, out, "no memory for the places of the blocks");
         return;
@@ -333,12 +339,14 @@ static void settle_lanes(struct coordinator *c)
     for (size_t i = 0; i < c->members.count; i++)
         hands += c->members.items[i].who.party == PARTY_WORKER &&
                  c->members.items[i].state == MEMBER_HERE;
-    for (size_t i = 0; i < c->members.count && hands == 0; i++) {
+    bool is_needed = hands == 0 && !coordinator_may_be_empty(c);
+    for (size_t i = 0; i < c->members.count && is_needed; i++) {
         struct member *m = &c->members.items[i]; /* the others have died since: it stays */
         if (m->who.party != PARTY_WORKER || m->state != MEMBER_LEAVING)
             continue;
         m->state = MEMBER_HERE;
         m->leaving_ms = 0;
+        is_needed = false;
         hands++;
     }
     for (uint32_t lane = 0; lane < c->spec.settings->job.lanes && !is_due; lane++) {

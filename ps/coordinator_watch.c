@@ -98,7 +98,8 @@ static void dismiss(struct coordinator *c, struct outbox *out)
     for (size_t i = c->members.count; i-- > 0;) {
         struct member *m = &c->members.items[i];
         bool is_free = m->who.party == PARTY_WORKER
-                           ? members_count(&c->members, PARTY_WORKER, true) > 0
+                           ? members_count(&c->members, PARTY_WORKER, true) > 0 ||
+                                 coordinator_may_be_empty(c)
                            : !placement_uses(&c->placement, m->who.id);
         if (m->state != MEMBER_LEAVING || !is_free || c->is_view_due ||
             c->view_ms < m->leaving_ms || since(c->now_ms, m->leaving_ms) < LEAVE_MS)
@@ -315,9 +316,10 @@ static void few_text(const struct coordinator *c, char *text, size_t size)
 
 static void watch_few(struct coordinator *c, struct outbox *out)
 {
-    double limit_s = c->spec.settings->cluster.give_up_s;
-    bool is_few = members_count(&c->members, PARTY_WORKER, false) == 0 ||
-                  members_count(&c->members, PARTY_SHARD, false) == 0 ||
+    bool is_idle = members_count(&c->members, PARTY_WORKER, false) == 0;
+    bool is_stopping = is_idle && c->phase == PHASE_STOPPING; /* it waits for no other worker */
+    double limit_s = is_stopping ? 0.0 : c->spec.settings->cluster.give_up_s;
+    bool is_few = is_idle || members_count(&c->members, PARTY_SHARD, false) == 0 ||
                   coordinator_has_orphans(c);
     if (!is_few) {
         c->few_ms = 0;
@@ -331,8 +333,8 @@ static void watch_few(struct coordinator *c, struct outbox *out)
         return;
     char text[460], why[512];
     few_text(c, text, sizeof(text));
-    snprintf(why, sizeof(why), "%s, for %.0f s (cluster.give_up_s), at step %" PRIu64, text,
-             waited_s, coordinator_tracked(c).step);
+    snprintf(why, sizeof(why), "%s, for %.0f s (cluster.%s), at step %" PRIu64, text, waited_s,
+             is_stopping ? "silence_s" : "give_up_s", coordinator_tracked(c).step);
     coordinator_give_up(c, why, out);
 }
 

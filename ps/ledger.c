@@ -61,10 +61,15 @@ static bool is_closed(const struct ledger *ledger, uint64_t step)
     return false;
 }
 
+static size_t rows_max(const struct ledger *ledger)
+{
+    size_t row_bytes = ledger->lane_count * (sizeof(struct lane_result) + sizeof(bool));
+    size_t count = LEDGER_BYTES_MAX / row_bytes;
+    return count < LEDGER_STEPS_MAX ? count : LEDGER_STEPS_MAX;
+}
+
 static int add_row(struct ledger *ledger)
 {
-    if (ledger->row_count == LEDGER_STEPS_MAX)
-        return ERR_FULL;
     struct row *rows = realloc(ledger->rows, (ledger->row_count + 1) * sizeof(*rows));
     if (rows == NULL)
         return ERR_NOMEM;
@@ -80,12 +85,25 @@ static int add_row(struct ledger *ledger)
     return 0;
 }
 
+/* The row of the highest step, if that is above this one: it makes room. */
+static int take_highest(struct ledger *ledger, uint64_t step, size_t *idx_out)
+{
+    size_t highest = 0;
+    for (size_t i = 1; i < ledger->row_count; i++)
+        if (ledger->rows[i].step > ledger->rows[highest].step)
+            highest = i;
+    *idx_out = highest;
+    return ledger->rows[highest].step > step ? 0 : ERR_FULL;
+}
+
 static int open_row(struct ledger *ledger, uint64_t step, struct row **row_out)
 {
     size_t idx = 0;
+    int err = 0;
     while (idx < ledger->row_count && ledger->rows[idx].is_used)
         idx++;
-    int err = idx < ledger->row_count ? 0 : add_row(ledger);
+    if (idx == ledger->row_count)
+        err = idx < rows_max(ledger) ? add_row(ledger) : take_highest(ledger, step, &idx);
     if (err != 0)
         return err;
     struct row *row = &ledger->rows[idx];
@@ -125,6 +143,7 @@ static bool close_row(struct ledger *ledger, struct row *row, struct step_total 
     for (uint32_t lane = 0; lane < ledger->lane_count; lane++) {
         total_out->loss_sum += row->lanes[lane].loss_sum;
         total_out->correct_count += row->lanes[lane].correct_count;
+        total_out->answer_count += row->lanes[lane].answer_count;
         total_out->sample_count += row->lanes[lane].sample_count;
         total_out->is_void |= row->lanes[lane].is_void;
     }

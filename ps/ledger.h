@@ -9,21 +9,24 @@
  * Owner:    the coordinator: one ledger for training, one for evaluation.  Thread: its loop's.
  * Memory:   a row of lane results for each step that some lanes have reported and others not; rows
  *           are kept and used again.  Workers report past each other by as much as their links
- *           differ in delay, so the number of rows follows that, up to LEDGER_STEPS_MAX.
+ *           differ in delay, so the number of rows follows that, up to LEDGER_STEPS_MAX rows or
+ *           LEDGER_BYTES_MAX.  Then a lower step takes the row of the highest, whose reports are
+ *           forgotten: whoever made them says them again, and who reports of steps that nobody has
+ *           come to does not keep others' from being counted.
  * Surprise: none.
  */
 #include <stdbool.h>
 #include "common/err.h"
 #include "proto/message.h"
 
-enum { LEDGER_STEPS_MAX = 65536 };
+enum { LEDGER_STEPS_MAX = 65536, LEDGER_BYTES_MAX = 64 << 20 };
 
 struct ledger;
 
 struct step_total {
     uint64_t step;
     double loss_sum;
-    uint64_t correct_count, sample_count;
+    uint64_t correct_count, answer_count, sample_count;
     bool is_void; /* a lane's gradient was no number: the step was left out */
 };
 
@@ -31,8 +34,8 @@ MUST_USE int ledger_create(uint32_t lane_count, struct ledger **ledger_out);
 void ledger_destroy(struct ledger *ledger);
 
 /* Notes one lane's result; the same lane twice counts once, also when its step is one of the last
- * few that were closed.  is_new_out: it counted.  ERR_FULL when LEDGER_STEPS_MAX other steps are
- * unfinished; ERR_NOMEM. */
+ * few that were closed.  is_new_out: it counted.  ERR_FULL: there is no row for it, since all are
+ * of lower steps; ERR_NOMEM. */
 MUST_USE int ledger_note(struct ledger *ledger, const struct lane_result *result,
                          bool *is_new_out);
 

@@ -137,27 +137,51 @@ static bool is_here(const struct members *members, const struct settings *settin
            (party == PARTY_SHARD ? settings->cluster.shards : 1u);
 }
 
-bool members_complete(const struct members *members, const struct settings *settings)
+/* One process of each rank counts: the first in the list that is not gone. */
+static bool is_first(const struct members *members, size_t idx)
 {
-    for (uint32_t rank = 0; rank < settings->cluster.servers; rank++)
-        if (!is_here(members, settings, PARTY_SHARD, rank))
-            return false;
-    for (uint32_t rank = 0; rank < settings->cluster.workers; rank++)
-        if (!is_here(members, settings, PARTY_WORKER, rank))
+    const struct member *m = &members->items[idx];
+    for (size_t i = 0; i < idx; i++)
+        if (members->items[i].who.party == m->who.party && members->items[i].rank == m->rank &&
+            members->items[i].state != MEMBER_GONE)
             return false;
     return true;
+}
+
+/* Processes of that role, from a rank on, that are here with all their shards. */
+static uint32_t count_here(const struct members *members, const struct settings *settings,
+                           enum party party, uint32_t first_rank)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < members->count; i++) {
+        const struct member *m = &members->items[i];
+        count += m->who.party == party && m->state != MEMBER_GONE && m->rank >= first_rank &&
+                 is_first(members, i) && is_here(members, settings, party, m->rank);
+    }
+    return count;
+}
+
+bool members_complete(const struct members *members, const struct settings *settings)
+{
+    return count_here(members, settings, PARTY_SHARD, 0) >= settings->cluster.servers &&
+           count_here(members, settings, PARTY_WORKER, 0) >= settings->cluster.workers;
 }
 
 static size_t missing_of(const struct members *members, const struct settings *settings,
                          enum party party, char *text, size_t size)
 {
-    uint32_t count = places(settings, party), missing = 0;
+    uint32_t count = places(settings, party), missing = 0, listed = 0;
+    /* One beyond the ranks that the job speaks of stands for one that is missing. */
+    uint32_t beyond = count_here(members, settings, party, count);
     char ranks[128] = "";
     size_t at = 0;
-    for (uint32_t rank = 0; rank < count; rank++) {
+    for (uint32_t rank = 0; rank < count; rank++)
+        missing += !is_here(members, settings, party, rank);
+    missing -= beyond < missing ? beyond : missing;
+    for (uint32_t rank = 0; rank < count && listed < missing; rank++) {
         if (is_here(members, settings, party, rank))
             continue;
-        missing++;
+        listed++;
         if (at + 12 < sizeof(ranks))
             at += (size_t)snprintf(ranks + at, sizeof(ranks) - at, " %" PRIu32, rank);
     }
@@ -252,6 +276,23 @@ double members_hidden(const struct members *members, const struct member *worker
         exposed_us += (double)member->beat.exposed_us;
     }
     return exchange_us > 0 ? 1 - exposed_us / exchange_us : NAN;
+}
+
+struct member_waits members_waits(const struct members *members, const struct member *worker)
+{
+    double compute_us = 0, data_us = 0, exposed_us = 0;
+    for (size_t i = 0; i < members->count; i++) {
+        const struct member *member = &members->items[i];
+        if (member->who.party != PARTY_WORKER || (worker != NULL && member != worker))
+            continue;
+        compute_us += (double)member->beat.compute_us;
+        data_us += (double)member->beat.data_us;
+        exposed_us += (double)member->beat.exposed_us;
+    }
+    double whole_us = compute_us + exposed_us;
+    if (!(whole_us > 0))
+        return (struct member_waits){NAN, NAN};
+    return (struct member_waits){data_us / whole_us, exposed_us / whole_us};
 }
 
 double member_rate(const struct member *member, uint64_t newest, uint64_t earlier)

@@ -92,7 +92,8 @@ const struct member *members_with_other_kernels(const struct members *members,
 /* Members of a party that are not gone; with is_staying only those that are not leaving either. */
 size_t members_count(const struct members *members, enum party party, bool is_staying);
 
-/* Shards and workers that the job asks for are all here. */
+/* As many servers, with all their shards, and workers are here as the job asks for, of whatever
+ * ranks. */
 bool members_complete(const struct members *members, const struct settings *settings);
 
 /* "1 of 2 servers (missing rank 1), 2 of 4 workers (missing ranks 2 3)". */
@@ -121,6 +122,14 @@ void member_forget_lanes(struct member *member);
 /* How much of a worker's exchange was hidden behind its compute, 0..1, and of all workers' (NULL);
  * NaN when there was none. */
 double members_hidden(const struct members *members, const struct member *worker);
+
+/* Of the time in which a worker had lanes to compute, or would have had if their weights were
+ * there, the shares in which it waited for samples and for the exchange, 0..1, and of all workers'
+ * (NULL); NaN when there was none. */
+struct member_waits {
+    double data, exchange;
+};
+struct member_waits members_waits(const struct members *members, const struct member *worker);
 
 /* (newest - earlier) of a counter a second; 0 before two beats. */
 double member_rate(const struct member *member, uint64_t newest, uint64_t earlier);

@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "common/usage.h"
 #include "proto/courier.h"
+#include "ps/echo.h"
 
 enum { TICK_MS = 50, MEET_MS = 500, LETTERS_A_ROUND = 64 };
 
@@ -30,6 +31,7 @@ struct shard_loop {
     uint64_t meet_ms; /* when the doors were last tried */
     struct run_file run;
     struct outbox out;
+    struct echo echo;
 };
 
 static int reserve(struct shard_loop *loop)
@@ -180,7 +182,10 @@ static int hear(struct shard_loop *loop, size_t idx, struct err_msg *why)
             err = courier_receive(loop->courier, loop->channels[idx], &letter);
             if (err != 0)
                 break;
-            if (is_from(loop, idx, &letter))
+            if (letter.msg.kind == MSG_ECHO && idx == BOUND)
+                echo_answer(&loop->echo, loop->courier, loop->channels[idx], &letter,
+                            clock_now_ms());
+            else if (is_from(loop, idx, &letter))
                 shard_step(loop->shard, clock_now_ms(), letter.from, &letter.msg, &loop->out);
             letter_release(&letter);
         } while (courier_has_more(loop->courier));

@@ -122,6 +122,17 @@ static void put_links(struct row *row, const struct view *view, const struct mem
         row->err = list.err;
 }
 
+/* Of one worker, or of all (NULL). */
+static void put_waits(struct row *row, const struct coordinator *coordinator,
+                      const struct member *worker)
+{
+    const struct members *members = coordinator_members(coordinator);
+    struct member_waits waits = members_waits(members, worker);
+    put_real(row, "exchange_hidden", members_hidden(members, worker));
+    put_real(row, "waited_for_data", waits.data);
+    put_real(row, "waited_for_exchange", waits.exchange);
+}
+
 static struct row worker_row(const struct coordinator *coordinator, const struct member *member,
                              uint64_t now_ms)
 {
@@ -141,7 +152,8 @@ static struct row worker_row(const struct coordinator *coordinator, const struct
     put_real(&row, "samples_per_s", member_rate(member, new->sample_count, old->sample_count));
     put_real(&row, "pushed_bytes_per_s", member_rate(member, new->bytes_out, old->bytes_out));
     put_real(&row, "pulled_bytes_per_s", member_rate(member, new->bytes_in, old->bytes_in));
-    put_real(&row, "exchange_hidden", members_hidden(coordinator_members(coordinator), member));
+    put_whole(&row, "planned_bytes", member->hello.planned_bytes);
+    put_waits(&row, coordinator, member);
     put_whole(&row, "rss_bytes", new->rss_bytes);
     put_whole(&row, "last_heard_ms", silence_ms(member, now_ms));
     put_links(&row, coordinator_view(coordinator), member);
@@ -195,6 +207,23 @@ static void put_blocks(struct row *row, const struct view *view, const struct se
     put_whole(row, "filling_blocks", filling);
 }
 
+/* Where each of its shards is reached. */
+static void put_endpoints(struct row *row, const struct members *members, uint32_t rank)
+{
+    struct row list = {.object = document_array()};
+    for (size_t i = 0; i < members->count; i++) {
+        const struct member *m = &members->items[i];
+        struct row endpoint = {.object = NULL};
+        if (m->who.party != PARTY_SHARD || m->rank != rank)
+            continue;
+        endpoint.object = document_text(m->hello.endpoint);
+        append(&list, &endpoint);
+    }
+    put(row, "endpoints", list.object);
+    if (row->err == 0)
+        row->err = list.err;
+}
+
 /* False when there is no server of that rank. */
 static bool server_row(const struct coordinator *coordinator, uint32_t rank, uint64_t now_ms,
                        struct row *row)
@@ -216,6 +245,7 @@ static bool server_row(const struct coordinator *coordinator, uint32_t rank, uin
     put_real(row, "bytes_out_per_s", sum.out);
     put_whole(row, "rss_bytes", sum.last->beat.rss_bytes);
     put_whole(row, "last_heard_ms", sum.heard_ms);
+    put_endpoints(row, coordinator_members(coordinator), rank);
     return true;
 }
 
@@ -314,6 +344,42 @@ static void put_waiting(struct row *row, const struct coordinator *coordinator,
     put_text(row, "waiting_for", text);
 }
 
+static void put_self(struct row *self, const struct status_process *process)
+{
+    char transport[32], message[32];
+    transport_library(transport, sizeof(transport));
+    message_library(message, sizeof(message));
+    put_whole(self, "pid", process->pid);
+    put_text(self, "host", process->host);
+    put_text(self, "endpoint", process->endpoint);
+    put_text(self, "version", TALWEG_VERSION);
+    put_text(self, "zmq", transport);
+    put_text(self, "protobuf", message);
+}
+
+/* Nothing without keys: whoever can reach the port may speak. */
+static void put_keys(struct row *row, const struct keyring *ring)
+{
+    struct row keys = {.object = document_object()};
+    char digest[DIGEST_HEX_BYTES] = "";
+    if (ring == NULL) {
+        document_destroy(keys.object);
+        return;
+    }
+    keys.err = keyring_digest(ring, digest);
+    put_whole(&keys, "allowed", keyring_allowed_count(ring));
+    put_text(&keys, "digest", digest);
+    put(row, "keys", keys.object);
+    if (row->err == 0)
+        row->err = keys.err;
+}
+
+/* 0 until the model is known. */
+static uint64_t weight_count(const struct view *view)
+{
+    return view == NULL || view->layout == NULL ? 0 : view->layout->weight_count;
+}
+
 struct document *status_document(const struct coordinator *coordinator,
                                  const struct status_process *process, uint64_t now_ms)
 {
@@ -328,12 +394,18 @@ struct document *status_document(const struct coordinator *coordinator,
         put_text(&row, "note", process->note);
     put_progress(&row, &progress, rounds_steps(process->settings));
     put_health(&row, &progress, process->settings);
-    put_real(&row, "exchange_hidden", members_hidden(coordinator_members(coordinator), NULL));
+    put_waits(&row, coordinator, NULL);
     put_waiting(&row, coordinator, process->settings);
-    put_whole(&self, "pid", process->pid);
-    put_text(&self, "host", process->host);
-    put_text(&self, "endpoint", process->endpoint);
+    if (process->transport != NULL)
+        put_whole(&row, "refused_connections", transport_refused_count(process->transport));
+    put_self(&self, process);
     put(&row, "coordinator", self.object);
+    if (process->transport != NULL)
+        put_keys(&row, transport_keys(process->transport));
+    put_whole(&row, "now_ms", process->wall_ms);
+    put_text(&row, "fingerprint", process->fingerprint);
+    put_text(&row, "you", process->client);
+    put_whole(&row, "weights", weight_count(coordinator_view(coordinator)));
     struct row servers = servers_list(coordinator, now_ms);
     struct row workers = workers_list(coordinator, now_ms);
     put(&row, "servers", servers.object);

@@ -8,6 +8,7 @@
  * Surprise: a server's figures are those of its shards together.
  */
 #include "common/document.h"
+#include "common/transport.h"
 #include "ps/coordinator.h"
 
 struct status_process {
@@ -16,6 +17,10 @@ struct status_process {
     uint32_t pid;
     char host[HOST_BYTES];
     const char *endpoint; /* the coordinator's */
+    const struct transport *transport; /* whose keys are asked for; NULL: nobody's */
+    char fingerprint[HEX_BYTES]; /* of its settings */
+    char client[FRAME_PEER_BYTES]; /* the address that the question came from; "": not known */
+    uint64_t wall_ms;     /* since 1970, as the coordinator's clock says */
     const char *note;     /* what there is to know of the run's begin; "" or NULL: nothing */
 };
 

@@ -6,14 +6,14 @@
 keys() {
     json "$1" '[key for objects, keys in (
         ([d], "phase step steps epoch loss samples_per_s coordinator servers workers "
-            "exchange_hidden"),
+            "exchange_hidden waited_for_data waited_for_exchange"),
         ([d] if d["phase"] == "training" else [],
             "view era replicas protected skipped_steps failed_checkpoints"),
         ([d["coordinator"]], "pid host"),
         (d["servers"], "rank pid host state shards blocks primary_blocks backup_blocks "
             "filling_blocks bytes pushes_per_s bytes_in_per_s bytes_out_per_s"),
         (d["workers"], "rank pid host state lagging lanes lane_ms samples_per_s last_heard_ms "
-            "links exchange_hidden"))
+            "links exchange_hidden waited_for_data waited_for_exchange"))
         for object in objects for key in keys.split() if key not in object]'
 }
 
@@ -58,6 +58,8 @@ equal "payloads lie in shared memory" "$(json "$SCRATCH/status.json" \
     'sorted({l["transport"] for w in d["workers"] for l in w["links"]})')" '["shm"]'
 contains "the table says so" "$SCRATCH/out" 'ms +shm '
 contains "what is hidden" "$SCRATCH/out" 'exchange hidden behind compute: [0-9]+ %'
+contains "what was waited for" "$SCRATCH/out" \
+    'compute waited: [0-9.]+ % of its time for data, [0-9.]+ % for the exchange'
 contains "the table has servers" "$SCRATCH/out" 'server +host +pid +state +shards +blocks +copies'
 (cd "$SCRATCH/run" && "$TALWEG" status > "$SCRATCH/out")
 equal "this folder is the default: ends with" $? 0

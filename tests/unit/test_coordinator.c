@@ -213,7 +213,7 @@ static void lane_done(struct bench *bench, struct address who, enum message_kind
 {
     struct message msg = from_member(bench, kind);
     msg.lane = (struct lane_result){.step = kind == MSG_EVAL_DONE, .lane = lane, .loss_sum = loss,
-                                    .correct_count = 1, .sample_count = 2,
+                                    .answer_count = 2, .correct_count = 1, .sample_count = 2,
                                     .compute_us = 10000};
     hear(bench, who, &msg);
 }
@@ -526,17 +526,17 @@ static void test_coordinator_gives_lanes_to_a_worker_that_comes_late(void)
     close_bench(&bench);
 }
 
-static void test_coordinator_waits_for_the_ranks_of_the_job_beside_others(void)
+/* Whichever tasks of a job array are the first to run. */
+static void test_coordinator_begins_with_workers_of_any_rank(void)
 {
     struct bench bench;
     open_bench(&bench);
     join(&bench, shard, 0);
     join(&bench, worker(7), 7);
-    join(&bench, second, 1);
     CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_WAITING);
-    join(&bench, first, 0);
+    join(&bench, second, 1);
     CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_TRAINING);
-    CU_ASSERT_EQUAL(view_of(&bench)->worker_count, 3);
+    CU_ASSERT_EQUAL(view_of(&bench)->worker_count, 2);
     CU_ASSERT(lanes_of(&bench, worker(7)) > 0);
     close_bench(&bench);
 }
@@ -619,6 +619,21 @@ static void test_coordinator_fails_when_the_checkpoint_is_past_the_end(void)
     open_bench_at(&bench, 2);
     join_all(&bench);
     check_failed(&bench, "the checkpoint is of step 2, the job ends at step 1");
+}
+
+/* An era that begins past the end is none, and no view could say so. */
+static void test_coordinator_does_not_count_a_checkpoint_past_the_end(void)
+{
+    struct bench bench;
+    struct outbox records = {0};
+    open_bench(&bench);
+    join_all(&bench);
+    finish_checkpoint_at(&bench, 166, 0);
+    coordinator_snapshot(bench.coordinator, &records);
+    for (size_t i = 0; i < records.count; i++)
+        CU_ASSERT(records.items[i].msg.kind != MSG_CHECKPOINT_DONE);
+    outbox_free(&records);
+    close_bench(&bench);
 }
 
 static void test_coordinator_counts_only_the_last_checkpoint_and_digest(void)
@@ -823,12 +838,13 @@ static void test_coordinator_stops_with_a_checkpoint_ahead(void)
     X(test_coordinator_stopped_near_the_end_finishes)                               \
     X(test_coordinator_stops_at_once_while_it_waits)                                \
     X(test_coordinator_gives_lanes_to_a_worker_that_comes_late)                     \
-    X(test_coordinator_waits_for_the_ranks_of_the_job_beside_others)                \
+    X(test_coordinator_begins_with_workers_of_any_rank)                             \
     X(test_coordinator_begins_when_one_that_was_silent_is_back)                     \
     X(test_coordinator_says_who_has_not_come)                                       \
     X(test_coordinator_needs_digests_of_those_who_have_lanes_now)                   \
     X(test_coordinator_asks_again_for_the_last_checkpoint)                          \
     X(test_coordinator_fails_when_the_checkpoint_is_past_the_end)                   \
+    X(test_coordinator_does_not_count_a_checkpoint_past_the_end)                     \
     X(test_coordinator_counts_only_the_last_checkpoint_and_digest)                  \
     X(test_coordinator_echoes_a_beat)                                               \
     X(test_coordinator_does_not_blame_a_shard_without_blocks)                       \

@@ -280,6 +280,29 @@ static void test_coordinator_refuses_a_journal_of_another_job(void)
     close_bench(&bench);
 }
 
+static void test_coordinator_refuses_a_journal_whose_members_are_one(void)
+{
+    struct bench bench, other;
+    open_job(&bench);
+    struct message msg = {.kind = MSG_VIEW};
+    struct err_msg why;
+    msg.view_body = *view_of(&bench);
+    struct shard_member shards[2] = {msg.view_body.shards[0], msg.view_body.shards[1]};
+    msg.view_body.shards = shards;
+    set_job(&other);
+    other.settings = bench.settings;
+    create(&other, 0);
+    CU_ASSERT_EQUAL(coordinator_recall(other.coordinator, &msg, &why), 0);
+    shards[1].incarnation = shards[0].incarnation;
+    CU_ASSERT_EQUAL(coordinator_recall(other.coordinator, &msg, &why), ERR_INPUT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "a shard of server 1 by another's incarnation"));
+    shards[1].incarnation = 0;
+    CU_ASSERT_EQUAL(coordinator_recall(other.coordinator, &msg, &why), ERR_INPUT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "a shard of server 1 without an incarnation"));
+    close_bench(&other);
+    close_bench(&bench);
+}
+
 #define TESTS(X)                                                                  \
     X(test_coordinator_goes_on_from_its_journal)                                  \
     X(test_coordinator_finishes_what_another_began)                               \
@@ -290,6 +313,7 @@ static void test_coordinator_refuses_a_journal_of_another_job(void)
     X(test_coordinator_begins_a_run_of_which_nothing_but_the_name_was_written)    \
     X(test_coordinator_begins_at_the_checkpoint_that_its_journal_names)           \
     X(test_coordinator_snapshot_says_what_all_records_said)                       \
-    X(test_coordinator_refuses_a_journal_of_another_job)
+    X(test_coordinator_refuses_a_journal_of_another_job)                          \
+    X(test_coordinator_refuses_a_journal_whose_members_are_one)
 
 UNIT_MAIN("coordinator_recall", TESTS)

@@ -345,6 +345,118 @@ static void test_coordinator_keeps_a_leaving_worker_that_is_the_last(void)
     close_bench(&bench);
 }
 
+static void check_drain(struct bench *bench, bool is_server, uint32_t rank, int code,
+                        const char *text)
+{
+    static const struct address client = {PARTY_CLIENT, 9};
+    struct message drain = {.kind = MSG_DRAIN, .drain = {.is_server = is_server, .rank = rank}};
+    hear(bench, client, &drain);
+    CU_ASSERT_FATAL(bench->out.count == 1 && has(bench, client, MSG_DRAINING));
+    CU_ASSERT_EQUAL(bench->out.items[0].msg.outcome.code, code);
+    CU_ASSERT_STRING_EQUAL(bench->out.items[0].msg.outcome.text, text);
+}
+
+static void say_bye(struct bench *bench, struct address who)
+{
+    struct message bye = from_member(bench, MSG_BYE);
+    bye.outcome.code = ERR_STOPPED;
+    hear(bench, who, &bye);
+}
+
+/* All workers are asked to leave, their machines being needed elsewhere for a while. */
+static void leave_one_by_one(struct bench *bench)
+{
+    start_job(bench, 1, 0, 1);
+    bench->settings.cluster.last_worker = LAST_WORKER_WAIT;
+    bench->settings.cluster.give_up_s = 6;
+    say_bye(bench, worker(0));
+    say_bye(bench, worker(1));
+    pass_ms(bench, 1200);
+    CU_ASSERT_PTR_NOT_NULL(was_said(bench, worker(0), MSG_FINISH));
+    CU_ASSERT_PTR_NOT_NULL(was_said(bench, worker(1), MSG_FINISH));
+    silence(bench, worker(0));
+    silence(bench, worker(1));
+    CU_ASSERT_EQUAL(progress(bench).phase, PHASE_TRAINING);
+    CU_ASSERT_EQUAL(view_of(bench)->worker_count, 0);
+}
+
+static void test_coordinator_waits_for_others_when_its_last_worker_leaves(void)
+{
+    struct bench bench;
+    leave_one_by_one(&bench);
+    pass_ms(&bench, 4000);
+    CU_ASSERT_PTR_NOT_NULL(strstr(progress(&bench).trouble, "0 of 2 workers"));
+    join(&bench, worker(2), 5);
+    pass_ms(&bench, 100);
+    CU_ASSERT_EQUAL(lanes_of(&bench, worker(2)), 4);
+    CU_ASSERT_EQUAL(progress(&bench).trouble[0], 0);
+    check_drain(&bench, false, 5, 0, "worker 5 is being drained");
+    pass_ms(&bench, 1200);
+    CU_ASSERT_PTR_NOT_NULL(was_said(&bench, worker(2), MSG_FINISH));
+    silence(&bench, worker(2));
+    pass_ms(&bench, 6100);
+    CU_ASSERT_EQUAL(asked_step(&bench, server(0)), progress(&bench).step);
+    finish_checkpoint_at(&bench, progress(&bench).step, 0);
+    check_failed(&bench, "0 of 2 workers (missing ranks 0 1), for 6 s (cluster.give_up_s)");
+}
+
+static void test_coordinator_stops_where_it_is_when_no_worker_is_there(void)
+{
+    struct bench bench;
+    leave_one_by_one(&bench);
+    coordinator_stop(bench.coordinator, &bench.out);
+    pass_ms(&bench, 2100);
+    uint64_t newest = actor_of(&bench, server(0))->beat.step;
+    CU_ASSERT_EQUAL(asked_step(&bench, server(0)), newest);
+    finish_checkpoint_at(&bench, newest, 0);
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_STOPPED);
+    close_bench(&bench);
+}
+
+static void test_coordinator_stops_where_it_is_when_all_workers_are_lost(void)
+{
+    struct bench bench;
+    start_job(&bench, 1, 0, 1);
+    coordinator_stop(bench.coordinator, &bench.out);
+    kill_member(&bench, worker(0));
+    kill_member(&bench, worker(1));
+    pass_ms(&bench, 2100);
+    uint64_t newest = actor_of(&bench, server(0))->beat.step;
+    CU_ASSERT_EQUAL(asked_step(&bench, server(0)), newest);
+    finish_checkpoint_at(&bench, newest, 0);
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_STOPPED);
+    close_bench(&bench);
+}
+
+/* Some blocks have made a step and others have not: the newest version will never be whole. */
+static void test_coordinator_that_stops_without_workers_gives_up_soon(void)
+{
+    struct bench bench;
+    leave_one_by_one(&bench);
+    bench.settings.cluster.give_up_s = 86400;
+    coordinator_stop(bench.coordinator, &bench.out);
+    pass_ms(&bench, 9000);
+    check_failed(&bench, "0 of 2 workers (missing ranks 0 1), for 3 s (cluster.silence_s)");
+}
+
+static void test_coordinator_lets_a_worker_go_before_all_are_there(void)
+{
+    struct bench bench;
+    open_job(&bench, 1, 0, 1);
+    bench.settings.cluster.last_worker = LAST_WORKER_WAIT;
+    join(&bench, worker(0), 0);
+    say_bye(&bench, worker(0));
+    CU_ASSERT(has(&bench, worker(0), MSG_FINISH));
+    silence(&bench, worker(0));
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_WAITING);
+    join(&bench, server(0), 0);
+    join(&bench, worker(1), 0);
+    CU_ASSERT_PTR_NULL(view_of(&bench));
+    join(&bench, worker(2), 7); /* as many as are asked for, whatever their ranks */
+    CU_ASSERT_EQUAL(progress(&bench).phase, PHASE_TRAINING);
+    close_bench(&bench);
+}
+
 /* A link that carries one way only: it beats on, and never has the view that it is to have. */
 static void test_coordinator_takes_who_hears_nothing_for_gone(void)
 {
@@ -510,17 +622,6 @@ static void test_coordinator_passes_over_a_step_whose_reports_are_lost(void)
     close_bench(&bench);
 }
 
-static void check_drain(struct bench *bench, bool is_server, uint32_t rank, int code,
-                        const char *text)
-{
-    static const struct address client = {PARTY_CLIENT, 9};
-    struct message drain = {.kind = MSG_DRAIN, .drain = {.is_server = is_server, .rank = rank}};
-    hear(bench, client, &drain);
-    CU_ASSERT_FATAL(bench->out.count == 1 && has(bench, client, MSG_DRAINING));
-    CU_ASSERT_EQUAL(bench->out.items[0].msg.outcome.code, code);
-    CU_ASSERT_STRING_EQUAL(bench->out.items[0].msg.outcome.text, text);
-}
-
 static void test_coordinator_drains_who_it_is_asked_to(void)
 {
     struct bench bench;
@@ -654,6 +755,11 @@ static void test_coordinator_goes_back_when_nobody_can_get_a_version(void)
     X(test_coordinator_deals_lanes_of_a_lost_worker_at_once)                   \
     X(test_coordinator_takes_back_a_worker_that_was_cut_off)                   \
     X(test_coordinator_keeps_a_leaving_worker_that_is_the_last)                \
+    X(test_coordinator_waits_for_others_when_its_last_worker_leaves)           \
+    X(test_coordinator_stops_where_it_is_when_no_worker_is_there)              \
+    X(test_coordinator_stops_where_it_is_when_all_workers_are_lost)            \
+    X(test_coordinator_that_stops_without_workers_gives_up_soon)               \
+    X(test_coordinator_lets_a_worker_go_before_all_are_there)                  \
     X(test_coordinator_takes_who_hears_nothing_for_gone)                       \
     X(test_coordinator_gives_a_slow_worker_fewer_lanes)                        \
     X(test_coordinator_gives_no_lanes_to_who_is_behind_however_fast_it_computes) \

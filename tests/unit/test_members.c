@@ -1,4 +1,5 @@
 #include "ps/members.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "ps/view_maker.h"
@@ -99,6 +100,22 @@ static void test_members_says_who_is_missing(void)
     CU_ASSERT(members_complete(&members, &settings));
     members_find(&members, worker(5))->state = MEMBER_GONE;
     CU_ASSERT(!members_complete(&members, &settings));
+    members_missing_text(&members, &settings, text, sizeof(text));
+    CU_ASSERT_STRING_EQUAL(text, "2 of 2 servers, 1 of 2 workers (missing rank 0)");
+    add(&members, worker(7), 9, 0); /* of any rank */
+    CU_ASSERT(members_complete(&members, &settings));
+    members_missing_text(&members, &settings, text, sizeof(text));
+    CU_ASSERT_STRING_EQUAL(text, "2 of 2 servers, 2 of 2 workers");
+    members_find(&members, shard(1))->state = MEMBER_GONE;
+    CU_ASSERT(!members_complete(&members, &settings));
+    add(&members, shard(8), 10, 0); /* came while rank 0 was taken for alive */
+    add(&members, shard(9), 10, 1);
+    members_find(&members, shard(8))->rank = members_find(&members, shard(9))->rank = 2;
+    CU_ASSERT(members_complete(&members, &settings));
+    members_missing_text(&members, &settings, text, sizeof(text));
+    CU_ASSERT_STRING_EQUAL(text, "2 of 2 servers, 2 of 2 workers");
+    members_find(&members, worker(7))->state = MEMBER_GONE;
+    members_find(&members, shard(4))->state = MEMBER_GONE;
     for (size_t size = 1; size < sizeof(text); size++) {
         memset(text, 'x', sizeof(text));
         members_missing_text(&members, &settings, text, size);
@@ -218,10 +235,30 @@ static void test_members_are_in_a_view_in_the_order_of_their_ranks(void)
     members_free(&members);
 }
 
+static void test_members_tell_what_compute_waited_for(void)
+{
+    struct members members = {0};
+    CU_ASSERT(isnan(members_waits(&members, NULL).data));
+    add(&members, shard(1), 7, 0)->beat.compute_us = 1000; /* not a worker */
+    struct member *one = add(&members, worker(2), 8, 0), *other = add(&members, worker(3), 9, 0);
+    CU_ASSERT(isnan(members_waits(&members, one).exchange));
+    one->beat.compute_us = 600;
+    one->beat.data_us = 100;
+    one->beat.exposed_us = 400;
+    other->beat.compute_us = 1000;
+    struct member_waits all = members_waits(&members, NULL), first = members_waits(&members, one);
+    CU_ASSERT_DOUBLE_EQUAL(first.data, 0.1, 1e-12);
+    CU_ASSERT_DOUBLE_EQUAL(first.exchange, 0.4, 1e-12);
+    CU_ASSERT_DOUBLE_EQUAL(all.data, 0.05, 1e-12);
+    CU_ASSERT_DOUBLE_EQUAL(all.exchange, 0.2, 1e-12);
+    members_free(&members);
+}
+
 #define TESTS(X)                                                               \
     X(test_members_gives_shards_of_one_process_one_rank)                       \
     X(test_members_gives_the_rank_asked_for_or_the_lowest_that_nobody_has)     \
     X(test_members_counts_who_is_there_and_who_stays)                          \
+    X(test_members_tell_what_compute_waited_for)                               \
     X(test_members_says_who_is_missing)                                        \
     X(test_members_reckons_rates_from_the_last_seconds)                        \
     X(test_members_notes_since_when_a_shard_lacks_the_same_lanes)              \
