@@ -235,6 +235,16 @@ static int check_job(const struct loader *loader)
     if (s->job.epochs == 0 && s->job.steps == 0)
         return refuse(loader, "job.epochs",
                       "not set, and job.steps neither; expected one of them above 0");
+    if (s->job.patience > 0 && settings_has_clocks(s))
+        return refuse(loader, "job.patience",
+                      "found %u, which goes with exchange.consistency bsp and local only: with "
+                      "clocks there is no version that all lanes have made",
+                      s->job.patience);
+    if (s->job.patience > 0 && s->data.test_inputs[0] == '\0' && s->data.test_fraction <= 0)
+        return refuse(loader, "job.patience",
+                      "found %u, but no sample is held out; expected data.test_inputs, or "
+                      "data.test_fraction above 0",
+                      s->job.patience);
     if (s->model.op_count == 0)
         return refuse(loader, "model.operators",
                       "not set; expected the network's operators, as "

@@ -40,6 +40,12 @@ static const struct setting table[] = {
     ROW(job.eval_every, U64, "steps", 0, STEPS_MAX, "0", false,
         "steps between evaluations on the test data; 0: at the end of each epoch; "
         "consistency local: at the next end of a round")
+    ROW(job.patience, U32, "evaluations", 0, 1000000, "0", false,
+        "the job ends when the held-out loss was no better than its best in so many evaluations, "
+        "and that one's checkpoint is kept; every version that is evaluated gets one, and is "
+        "waited for. 0: all steps are made")
+    ROW(job.min_delta, REAL, "", 0, REAL_MAX, "0", false,
+        "patience: by more than this a held-out loss must be lower than the best to be better")
     CHOICE(job.on_nonfinite, "stop skip", "stop", true,
            "what follows a gradient that is no number: stop the job, or skip that step everywhere")
 

@@ -35,7 +35,7 @@ struct watch {
     struct progress_bar bar;
     const char *keys; /* folder; "": none */
     bool has_average; /* of its weights: optimizer.average */
-    bool is_quiet, is_note_said;
+    bool is_quiet, is_note_said, is_memory_said;
     int signal_fd;
     int stop_signal;           /* the one that asked to stop; 0: none */
     bool is_asked;             /* a status is on its way */
@@ -199,6 +199,24 @@ static void say_note(struct watch *watch, const struct document *document)
     watch->is_note_said = true;
 }
 
+/* Once, before the first step: what the steps of the worker with most will take. */
+static void say_memory(struct watch *watch, const struct document *status)
+{
+    char text[32];
+    uint64_t most = 0;
+    const struct document *workers = document_get(status, "workers");
+    for (size_t i = 0; i < document_count(workers); i++) {
+        uint64_t bytes = status_whole(document_at(workers, i), "planned_bytes");
+        most = bytes > most ? bytes : most;
+    }
+    if (most == 0 || watch->is_memory_said)
+        return;
+    progress_bytes_text((double)most, text, sizeof(text));
+    progress_end(&watch->bar);
+    fprintf(stderr, "memory of a worker's step: %s\n", text);
+    watch->is_memory_said = true;
+}
+
 static void show(struct watch *watch, const struct document *status, uint64_t now_ms)
 {
     struct progress_state state = status_progress(status);
@@ -211,6 +229,8 @@ static void show(struct watch *watch, const struct document *status, uint64_t no
     watch->step = state.step;
     snprintf(watch->checkpoint, sizeof(watch->checkpoint), "%s",
              status_text(status, "checkpoint", ""));
+    if (!watch->is_quiet)
+        say_memory(watch, status);
     if (!watch->is_quiet && cluster_phase(watch->cluster) <= CLUSTER_STOPPING)
         progress_show(&watch->bar, now_ms, &state);
 }
@@ -302,6 +322,12 @@ static void print_summary(const struct watch *watch, const struct document *summ
     print_row("speed", "%.0f samples/s, %s in all", status_real(summary, "samples_per_s", 0), wall);
     if (cluster_restart_count(watch->cluster))
         print_row("restarts", "%u", cluster_restart_count(watch->cluster));
+    if (status_text(summary, "best_checkpoint", NULL)) {
+        print_row("ended", "%s", status_text(summary, "ending", ""));
+        print_row("best", "test loss %.4f at step %" PRIu64, status_real(summary, "best_loss", NAN),
+                  status_whole(summary, "best_step"));
+        print_row("best kept", "%s", status_text(summary, "best_checkpoint", ""));
+    }
     print_row("digest", "%s", status_text(summary, "digest", "none"));
     print_row("checkpoint", "%s", status_text(summary, "checkpoint", "none"));
     run_folder_path(folder, path, "log");

@@ -518,6 +518,8 @@ void coordinator_progress(const struct coordinator *c, uint64_t now_ms, struct p
     memcpy(out->digest, c->digest, sizeof(out->digest));
     memcpy(out->checkpoint, c->checkpoint, sizeof(out->checkpoint));
     memcpy(out->error, c->error, sizeof(out->error));
+    memcpy(out->ending, c->ending, sizeof(out->ending));
+    out->early_stop = c->view.early_stop;
 }
 
 const struct members *coordinator_members(const struct coordinator *c)

@@ -40,6 +40,7 @@ struct coordinator_spec {
     uint64_t store_incarnation;
     char store_endpoint[ENDPOINT_BYTES]; /* where shards reach the store */
     char resume_path[512]; /* of that checkpoint */
+    struct early_stop early_stop; /* as that checkpoint says; zeros: anew */
     uint64_t metric_step; /* up to where metrics are there already; resume_step or later */
     char fingerprint[HEX_BYTES];
 };
@@ -59,6 +60,8 @@ struct progress {
     char digest[HEX_BYTES];                /* of the final weights; "" before */
     char checkpoint[512];                  /* path of the newest; "" before */
     char error[512];                       /* the sentence when failed or stopped */
+    char ending[300];                      /* a sentence when it finished before its last step */
+    struct early_stop early_stop;          /* hold_step 0: the job has no patience */
     uint32_t view, era;
     bool is_protected;        /* every block has a backup that has all that was answered */
     uint64_t skipped_count;   /* steps left out for a gradient that was no number */

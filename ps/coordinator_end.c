@@ -79,8 +79,10 @@ static bool are_digests_in(const struct coordinator *c)
 
 void coordinator_finish_if_done(struct coordinator *c, struct outbox *out)
 {
-    if (c->view.number == 0 || !c->has_kept || c->kept_step < c->view.step_count ||
-        !coordinator_tracked(c).has_final_eval || !are_digests_in(c))
+    coordinator_watch_hold(c, out);
+    if (coordinator_is_over(c) || c->view.number == 0 || !c->has_kept ||
+        c->kept_step < c->view.step_count || !coordinator_tracked(c).has_final_eval ||
+        !are_digests_in(c))
         return;
     coordinator_end(c, PHASE_FINISHED, 0, out);
 }
@@ -215,8 +217,11 @@ static void note_failure(struct coordinator *c, const struct message *msg, struc
 {
     bool is_last = msg->outcome.step == c->view.step_count ||
                    (c->phase == PHASE_STOPPING && msg->outcome.step == c->stop_step);
+    bool is_held = msg->outcome.step != 0 && msg->outcome.step == c->view.early_stop.hold_step;
     c->failed_checkpoint_count++;
-    if (!is_last)
+    if (is_held)
+        coordinator_note_held_failure(c);
+    if (!is_last && !is_held)
         return;
     if (++c->final_failure_count < FINAL_FAILURES_MAX) {
         c->stop_ms = c->now_ms - ASK_LAST_MS + ASK_AGAIN_MS; /* soon, not at once */

@@ -109,6 +109,29 @@ static double *hidden_of_workers(const struct members *members, size_t *count_ou
     return hidden;
 }
 
+static const char *ending_of(const struct progress *progress, char text[64])
+{
+    if (progress->error[0] != 0)
+        return progress->error;
+    if (progress->ending[0] != 0)
+        return progress->ending;
+    if (progress->phase != PHASE_FINISHED)
+        return NULL;
+    snprintf(text, 64, "all %" PRIu64 " steps were made", progress->step_count);
+    return text;
+}
+
+/* The weights that the job ended with: what workers told, or, before the last step, what was kept
+ * of it.  NULL when that cannot be read any more. */
+static const char *digest_of(const struct progress *progress, struct checkpoint_info *kept)
+{
+    if (progress->phase != PHASE_FINISHED)
+        return NULL;
+    if (progress->ending[0] == 0)
+        return progress->digest;
+    return checkpoint_read_info(progress->checkpoint, kept, NULL) == 0 ? kept->digest : NULL;
+}
+
 /* Into summary.json, and the curve drawn when is_whole. */
 static int save_summary(const struct office *office, bool is_whole, struct err_msg *why)
 {
@@ -116,11 +139,19 @@ static int save_summary(const struct office *office, bool is_whole, struct err_m
     const struct settings *settings = office->settings;
     coordinator_progress(office->coordinator, clock_now_ms(), &progress);
     struct usage usage = usage_now();
+    struct checkpoint_info kept;
+    char ending[64], best[PATH_MAX];
     struct summary summary = {
         .job = settings->job.name,
         .phase = phase_text(progress.phase),
         .error = progress.error[0] != 0 ? progress.error : NULL,
         .note = office->note[0] != 0 ? office->note : NULL,
+        .ending = ending_of(&progress, ending),
+        .has_best = progress.early_stop.best_step != 0,
+        .best_step = progress.early_stop.best_step,
+        .best_loss = progress.early_stop.best_loss,
+        .best_checkpoint =
+            office_find_step(office, progress.early_stop.best_step, best) ? best : NULL,
         .steps = progress.step,
         .round_steps = rounds_steps(settings),
         .epochs = progress.epoch,
@@ -131,7 +162,7 @@ static int save_summary(const struct office *office, bool is_whole, struct err_m
         .wall_s = progress.wall_s,
         .cpu_s = (double)usage.cpu_us / 1e6,
         .peak_rss_bytes = {.coordinator = usage.peak_rss_bytes},
-        .digest = progress.phase == PHASE_FINISHED ? progress.digest : NULL,
+        .digest = digest_of(&progress, &kept),
         .servers = settings->cluster.servers,
         .workers = settings->cluster.workers,
         .lanes = settings->job.lanes,
@@ -143,6 +174,9 @@ static int save_summary(const struct office *office, bool is_whole, struct err_m
     add_members(members, &summary, kernels);
     summary.blas_core = kernels;
     summary.exchange_hidden = members_hidden(members, NULL);
+    struct member_waits waits = members_waits(members, NULL);
+    summary.waited_for_data = waits.data;
+    summary.waited_for_exchange = waits.exchange;
     double *hidden = hidden_of_workers(members, &summary.worker_hidden_count);
     summary.worker_hidden = hidden;
     if (is_whole && summary.digest != NULL)

@@ -2,8 +2,8 @@
 #define PS_COORDINATOR_STATE_H
 
 /* coordinator_state - what the parts of the coordinator share: coordinator.c hears, _views.c
- * decides who has what, _watch.c looks for who is late, _leave.c lets members go, _end.c stops and
- * finishes.
+ * decides who has what, _watch.c looks for who is late, _leave.c lets members go, _hold.c waits for
+ * evaluations (early stopping), _end.c stops and finishes.
  *
  * Owner:    ps/coordinator*.c alone.  Thread: the coordinator's loop.
  * Memory:   as ps/coordinator.h.
@@ -50,6 +50,10 @@ struct coordinator {
     uint64_t nonfinite_ms; /* since when a number is known to be none; 0: all are */
     char bad_loss[NONFINITE_TEXT_BYTES], bad_gradient[NONFINITE_TEXT_BYTES]; /* "": not heard of */
 
+    char ending[300];      /* why the job finished before its last step; "": it has not */
+    bool is_all_evaluated; /* the last version too, as far as early stopping goes */
+    uint64_t held_ms;      /* since when a version is held, or its checkpoint was last asked for */
+
     char digest[HEX_BYTES];
     uint64_t stop_step, stop_margin, stop_ms; /* stop_step 0: not asked to stop; ms: when asked */
     uint64_t give_up_ms; /* since when it only waits for a last checkpoint; 0: it goes on */
@@ -94,7 +98,29 @@ bool coordinator_has_orphans(const struct coordinator *c);
 
 /* coordinator_watch.c */
 void coordinator_watch(struct coordinator *c, struct outbox *out);
+
+/* Gives a lane that keeps the others waiting to another worker as well: the first result counts. */
+void coordinator_hurry(struct coordinator *c, uint32_t lane, uint64_t waited_ms, uint64_t limit_ms);
 void coordinator_trouble_text(const struct coordinator *c, char *text, size_t size);
+
+/* coordinator_hold.c */
+/* At the start of a run: which version is to be evaluated, and held, first. */
+void coordinator_begin_holds(struct coordinator *c);
+
+/* All wait for an evaluation, or for what follows from it. */
+bool coordinator_is_held(const struct coordinator *c);
+
+/* Lets the version that is held go on when its evaluation, and its checkpoint if it is the best or
+ * the last, are there; or ends the job when its patience is over. */
+void coordinator_watch_hold(struct coordinator *c, struct outbox *out);
+
+/* When nothing has come for so long, lanes that are not evaluated go to others as well, if somebody
+ * is done. */
+void coordinator_hurry_evaluations(struct coordinator *c, uint64_t limit_ms);
+
+/* Asks again for that checkpoint when it does not come. */
+void coordinator_ask_held(struct coordinator *c, struct outbox *out);
+void coordinator_note_held_failure(struct coordinator *c);
 
 /* coordinator_leave.c */
 /* The run waits when its last worker leaves: another is to come (cluster.last_worker). */

@@ -249,6 +249,7 @@ void coordinator_begin_training(struct coordinator *c, struct outbox *out)
     c->view.era = 1;
     c->view.start_step = c->has_kept ? c->kept_step : 0;
     c->view.is_restored = is_stored(c);
+    coordinator_begin_holds(c);
     tracker_begin(c->tracker, &c->batching, c->view.start_step, c->view.step_count,
                   c->view.test_count, c->now_ms);
     c->phase = c->view.start_step == c->view.step_count ? PHASE_EVALUATING : PHASE_TRAINING;

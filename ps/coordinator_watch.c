@@ -164,8 +164,7 @@ static struct member *owner_of(const struct coordinator *c, uint32_t lane)
     return members_find(&c->members, (struct address){PARTY_WORKER, c->lane_owner[lane]});
 }
 
-/* Gives a lane that keeps the others waiting to another worker as well: the first result counts. */
-static void hurry(struct coordinator *c, uint32_t lane, uint64_t waited_ms, uint64_t limit_ms)
+void coordinator_hurry(struct coordinator *c, uint32_t lane, uint64_t waited_ms, uint64_t limit_ms)
 {
     struct member *owner = owner_of(c, lane);
     if (since(c->now_ms, c->lane_moved_ms[lane]) < limit_ms)
@@ -216,10 +215,14 @@ static void watch_lanes(struct coordinator *c)
                       !is_held_up(c, now.step, now.step_ms);
     if (c->few_ms != 0) /* nobody can go on, whoever has the lanes */
         return;
+    if (coordinator_is_held(c)) {
+        coordinator_hurry_evaluations(c, late_ms(c, 2 * LACK_FLOOR_MS));
+        return;
+    }
     if (is_in_work && waited_ms >= limit_ms && has_idle_worker(c, now.step, waited_ms))
         for (uint32_t lane = 0; lane < c->view.lane_count; lane++)
             if (!tracker_has_lane(c->tracker, now.step, lane))
-                hurry(c, lane, waited_ms, limit_ms);
+                coordinator_hurry(c, lane, waited_ms, limit_ms);
     limit_ms = late_ms(c, LACK_FLOOR_MS);
     for (size_t i = 0; i < c->members.count; i++) {
         const struct member *m = &c->members.items[i];
@@ -229,7 +232,7 @@ static void watch_lanes(struct coordinator *c)
             continue;
         for (uint32_t lane = m->beat.lack_begin;
              lane < m->beat.lack_end && lane < c->view.lane_count; lane++)
-            hurry(c, lane, lack_ms, limit_ms);
+            coordinator_hurry(c, lane, lack_ms, limit_ms);
     }
 }
 
@@ -243,7 +246,7 @@ static void watch_end(struct coordinator *c)
     for (uint32_t lane = 0; lane < c->view.lane_count; lane++) {
         const struct member *owner = owner_of(c, lane);
         if (owner == NULL || !owner->has_finished)
-            hurry(c, lane, limit_ms, limit_ms);
+            coordinator_hurry(c, lane, limit_ms, limit_ms);
     }
 }
 
@@ -363,6 +366,12 @@ static void stuck_text(const struct coordinator *c, char *text, size_t size)
                  "weights are still those of step %" PRIu64 ", without lanes %" PRIu32 " to %"
                  PRIu32 ": a slow disk for checkpoints or a broken connection may be why",
                  now.step, limit_s, who, m->beat.step, m->beat.lack_begin, m->beat.lack_end);
+    } else if (coordinator_is_held(c)) {
+        snprintf(text, size, "step %" PRIu64 " is evaluated before anybody goes on (job.patience), "
+                 "but for %.0f s (cluster.answer_s) nothing came of what is missing: evaluation "
+                 "%s, checkpoint %s", now.step, limit_s,
+                 now.eval_step == now.step ? "done" : "missing",
+                 c->has_kept && c->kept_step == now.step ? "written" : "missing");
     } else if (now.step == c->view.step_count) {
         snprintf(text, size, "all %" PRIu64 " steps are done, but for %.0f s (cluster.answer_s) "
                  "nothing came of what is missing: evaluation %s, digests of the weights, last "
@@ -464,4 +473,5 @@ void coordinator_watch(struct coordinator *c, struct outbox *out)
     watch_few(c, out);
     watch_progress(c, out);
     coordinator_watch_stop(c, out);
+    coordinator_ask_held(c, out);
 }

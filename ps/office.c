@@ -141,6 +141,7 @@ static int create_coordinator(struct office *office, const char *store_endpoint,
     struct coordinator_spec spec = {.settings = office->settings,
                                     .run = office->run,
                                     .resume_step = store_resume_step(office->store),
+                                    .early_stop = store_resume_early_stop(office->store),
                                     .store_incarnation = office->store_incarnation,
                                     .metric_step = metric_step(office)};
     memcpy(spec.store_endpoint, store_endpoint, sizeof(spec.store_endpoint));
@@ -202,6 +203,21 @@ int office_open(struct office *office, struct err_msg *why)
     if ((err == ERR_INPUT || err == ERR_NOT_FOUND) && office->is_going_on)
         add_hint(why);
     return err == 0 ? start_store(office, why) : err;
+}
+
+bool office_find_step(const struct office *office, uint64_t step, char path_out[PATH_MAX])
+{
+    const char *resume = office->launch.resume == NULL ? "" : office->launch.resume;
+    char name[64], path[PATH_MAX], beside[PATH_MAX + 4];
+    struct checkpoint_info info;
+    snprintf(name, sizeof(name), "checkpoint-%" PRIu64, step);
+    snprintf(beside, sizeof(beside), "%s/..", resume);
+    const char *const dirs[] = {office->launch.out, resume, beside};
+    for (size_t i = 0; step > 0 && i < (resume[0] == '\0' ? 1 : ARRAY_LEN(dirs)); i++)
+        if (path_join(path, dirs[i], name, NULL) == 0 &&
+            checkpoint_read_info(path, &info, NULL) == 0)
+            return realpath(path, path_out) != NULL;
+    return false;
 }
 
 void office_close(struct office *office)

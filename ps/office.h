@@ -8,6 +8,7 @@
  * Memory:   of its parts.
  * Surprise: none.
  */
+#include <limits.h>
 #include "common/launch.h"
 #include "ps/coordinator.h"
 #include "ps/logbook.h"
@@ -38,6 +39,10 @@ struct office {
  * store's thread among it; the members' channel alone when the run is over.  Any code, with a
  * sentence; close it even then. */
 MUST_USE int office_open(struct office *office, struct err_msg *why);
+
+/* The checkpoint of a step, of this run or of the one that it goes on from.  False when it is in
+ * neither's folder. */
+bool office_find_step(const struct office *office, uint64_t step, char path_out[PATH_MAX]);
 
 void office_close(struct office *office);
 

@@ -247,6 +247,7 @@ static struct document *summary_document(const struct summary *s, const char *pl
         {"phase", text_or_null(s->phase)},
         {"error", text_or_null(s->error)},
         {"note", text_or_null(s->note)},
+        {"ending", text_or_null(s->ending)},
         {"steps", count_document(s->steps)},
         {"round_steps", count_document(s->round_steps)},
         {"epochs", document_real(s->epochs)},
@@ -260,6 +261,8 @@ static struct document *summary_document(const struct summary *s, const char *pl
         {"pulled_bytes", count_document(s->pulled_bytes)},
         {"exchange_hidden", document_real(s->exchange_hidden)},
         {"worker_exchange_hidden", hidden_document(s)},
+        {"waited_for_data", document_real(s->waited_for_data)},
+        {"waited_for_exchange", document_real(s->waited_for_exchange)},
         {"peak_rss_bytes", peak_document(s)},
         {"servers", count_document(s->servers)},
         {"workers", count_document(s->workers)},
@@ -267,6 +270,9 @@ static struct document *summary_document(const struct summary *s, const char *pl
         {"blas_core", text_or_null(s->blas_core)},
         {"digest", text_or_null(s->digest)},
         {"checkpoint", text_or_null(s->checkpoint)},
+        {"best_step", s->has_best ? count_document(s->best_step) : document_null()},
+        {"best_loss", document_real(s->has_best ? s->best_loss : NAN)},
+        {"best_checkpoint", text_or_null(s->best_checkpoint)},
         {"plot", text_or_null(plot)},
     };
     struct document *object = document_object();

@@ -20,7 +20,7 @@ struct metric_row {
     bool has_train; /* train_loss, rate, samples_per_s are set */
     bool has_test;  /* test_loss and test_accuracy are set */
     double train_loss, test_loss;
-    double test_accuracy; /* 0..1; NaN for a regression */
+    double test_accuracy; /* of samples, or of positions, 0..1; NaN for a regression */
     double rate, samples_per_s;
     double wall_s; /* since the run began */
 };
@@ -32,12 +32,18 @@ struct summary {
     const char *phase; /* "finished" or "failed" */
     const char *error; /* sentence, when failed */
     const char *note;  /* sentence about how the run began, or NULL */
+    const char *ending; /* sentence about why it ended */
+    bool has_best;      /* the job has patience, and was evaluated: */
+    uint64_t best_step;
+    double best_loss;
+    const char *best_checkpoint; /* path; NULL when it is in no folder that is known */
     uint64_t steps, round_steps; /* done; each of so many that a lane makes by itself */
     double epochs;
     double train_loss, test_loss, test_accuracy;
     double samples_per_s, wall_s, cpu_s;
     uint64_t pushed_bytes, pulled_bytes;
     double exchange_hidden; /* share of the exchange's time behind compute, 0..1, of all workers */
+    double waited_for_data, waited_for_exchange; /* shares of compute's time, of all workers */
     const double *worker_hidden; /* [worker_hidden_count]: of each rank, NaN for one not there */
     size_t worker_hidden_count;
     struct {

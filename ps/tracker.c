@@ -26,6 +26,7 @@ struct tracker {
     uint64_t step, step_count, samples;
     uint64_t begin_ms, step_ms, progress_ms; /* step: when the last one was whole */
     uint64_t evaluated; /* the newest version evaluated; there is no way back behind it */
+    uint64_t eval_step; /* the version last evaluated; 0: none yet */
     uint64_t skipped_count, passed_count;
     uint64_t past_step, past_ms; /* the job was seen to be past this step in work; and when */
     struct mean logged, epoch;
@@ -142,15 +143,13 @@ static void close_step(struct tracker *tracker, const struct step_total *total, 
 static void close_evaluation(struct tracker *tracker, const struct step_total *total,
                              uint64_t now_ms)
 {
-    bool has_classes = tracker->settings->model.loss != LOSS_MEAN_SQUARED_ERROR;
-    double samples = (double)total->sample_count;
     struct metric_row row = row_at(tracker, total->step, now_ms);
     row.has_test = true;
-    row.test_loss = tracker->test_loss = total->loss_sum / samples;
+    row.test_loss = tracker->test_loss = total->loss_sum / (double)total->sample_count;
     row.test_accuracy = tracker->test_accuracy =
-        has_classes ? (double)total->correct_count / samples : NAN;
+        total->answer_count > 0 ? (double)total->correct_count / (double)total->answer_count : NAN;
     add_row(tracker, &row);
-    tracker->evaluated = total->step;
+    tracker->evaluated = tracker->eval_step = total->step;
     ledger_drop_before(tracker->evaluation, total->step);
     if (total->step == tracker->step_count)
         tracker->has_final_eval = true;
@@ -198,6 +197,12 @@ static void pass_over(struct tracker *tracker, uint64_t step, uint64_t now_ms)
     close_steps(tracker, now_ms);
 }
 
+void tracker_reach(struct tracker *tracker, uint64_t step, uint64_t now_ms)
+{
+    if (step > tracker->step)
+        pass_over(tracker, step, now_ms);
+}
+
 void tracker_tick(struct tracker *tracker, uint64_t done_step, uint64_t now_ms)
 {
     uint64_t next = ledger_lowest_complete(tracker->training);
@@ -239,6 +244,7 @@ void tracker_read(const struct tracker *tracker, uint64_t now_ms, struct tracked
         .epoch_count = has_begun ? epochs_of(tracker, tracker->step_count) : 0.0,
         .loss = tracker->loss,
         .train_loss = tracker->train_loss,
+        .eval_step = tracker->eval_step,
         .test_loss = tracker->test_loss,
         .test_accuracy = tracker->test_accuracy,
         .samples_per_s = recent_rate(tracker, now_ms),
@@ -258,6 +264,11 @@ uint32_t tracker_missing_lane(const struct tracker *tracker)
 bool tracker_has_lane(const struct tracker *tracker, uint64_t step, uint32_t lane)
 {
     return step < tracker->step || ledger_has(tracker->training, step, lane);
+}
+
+bool tracker_has_evaluation(const struct tracker *tracker, uint64_t step, uint32_t lane)
+{
+    return ledger_has(tracker->evaluation, step, lane);
 }
 
 bool tracker_next_row(struct tracker *tracker, struct metric_row *row_out)

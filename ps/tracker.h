@@ -28,7 +28,8 @@ struct tracked {
     double epoch, epoch_count; /* done, and of the job; 0 before it begins */
     double loss;               /* mean of the last logged steps */
     double train_loss;         /* mean of the epoch in work, or of the last when none is */
-    double test_loss, test_accuracy;
+    uint64_t eval_step;        /* the version last evaluated; 0: none yet */
+    double test_loss, test_accuracy; /* of that */
     double samples_per_s;      /* over the last seconds */
     double mean_samples_per_s; /* since the first step */
     bool has_final_eval;
@@ -45,8 +46,8 @@ void tracker_destroy(struct tracker *tracker);
 void tracker_begin(struct tracker *tracker, const struct batching *batching, uint64_t start_step,
                    uint64_t step_count, uint64_t test_count, uint64_t now_ms);
 
-/* One lane's result of training or evaluation; what was had before changes nothing.  ERR_FULL: more
- * steps are open than can be; ERR_NOMEM. */
+/* One lane's result of training or evaluation; what was had before changes nothing.  ERR_FULL: as
+ * ledger_note; ERR_NOMEM. */
 MUST_USE int tracker_note(struct tracker *tracker, bool is_training,
                           const struct lane_result *result, uint64_t now_ms);
 
@@ -55,6 +56,9 @@ MUST_USE int tracker_note(struct tracker *tracker, bool is_training,
  * done_step, the number of steps that are done whatever was reported (0: not known). */
 void tracker_tick(struct tracker *tracker, uint64_t done_step, uint64_t now_ms);
 
+/* `step` steps are done, whatever was reported of them; at once. */
+void tracker_reach(struct tracker *tracker, uint64_t step, uint64_t now_ms);
+
 void tracker_read(const struct tracker *tracker, uint64_t now_ms, struct tracked *out);
 
 /* The first lane that the step in work has not had; the number of lanes when all are in. */
@@ -62,6 +66,9 @@ uint32_t tracker_missing_lane(const struct tracker *tracker);
 
 /* The lane's result of training is here: of an open step, or since the step is done. */
 bool tracker_has_lane(const struct tracker *tracker, uint64_t step, uint32_t lane);
+
+/* The lane's result of evaluating version `step` is here, and others' are not. */
+bool tracker_has_evaluation(const struct tracker *tracker, uint64_t step, uint32_t lane);
 
 /* The next row for metrics.jsonl; false when there is none. */
 bool tracker_next_row(struct tracker *tracker, struct metric_row *row_out);

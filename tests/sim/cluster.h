@@ -34,6 +34,7 @@ enum sim_fault {
     FAULT_REPLACE, /* a second process of the same rank, while the first is only cut off */
     FAULT_JOIN,    /* one more worker or server */
     FAULT_DRAIN,   /* a member is asked to stop */
+    FAULT_PREEMPT, /* a worker is, the last one too; killed if it takes long; it comes again */
     FAULT_KINDS
 };
 

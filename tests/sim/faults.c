@@ -173,6 +173,20 @@ static void drain(struct sim *sim)
     sim_stop(sim, process);
 }
 
+/* Its machine is needed elsewhere for a while. */
+static void preempt(struct sim *sim)
+{
+    size_t machine = choose(sim, PROCESS_WORKER);
+    if (machine == sim->machine_count)
+        return;
+    size_t process = (size_t)sim->machines[machine].process;
+    sim_trace(sim, "preempt process %zu", process);
+    sim->processes[process].is_preempted = true;
+    sim_stop(sim, process);
+    sim_schedule(sim, (struct sim_event){
+                          .kind = EVENT_RESTART, .at_us = outage(sim), .to = machine});
+}
+
 static bool is_there(struct sim *sim, uint64_t incarnation)
 {
     for (size_t i = 0; i < sim->party_count; i++)
@@ -276,6 +290,9 @@ void sim_strike(struct sim *sim)
         break;
     case FAULT_DRAIN:
         drain(sim);
+        break;
+    case FAULT_PREEMPT:
+        preempt(sim);
         break;
     case FAULT_KINDS:
         break;

@@ -207,7 +207,10 @@ void sim_kill(struct sim *sim, size_t process)
 /* After a kill, or after the process left by itself before the job was over. */
 void sim_restart(struct sim *sim, size_t machine)
 {
-    const struct sim_process *last = &sim->processes[sim->machines[machine].process];
+    size_t process = (size_t)sim->machines[machine].process;
+    const struct sim_process *last = &sim->processes[process];
+    if (sim->over_us == 0 && last->is_alive && last->is_preempted)
+        sim_kill(sim, process);
     if (sim->over_us == 0 && !last->is_alive)
         sim_start(sim, machine, last->kind, last->rank);
 }

@@ -121,7 +121,7 @@ static void keep(struct sim *sim, size_t self, const struct message *msg)
     if (has_failed(sim, step) || find(&sim->open, step, msg->key.block) != NULL)
         return;
     bool is_first = count_step(&sim->open, step) == 0;
-    if (is_first && step < sim_step_count(sim) &&
+    if (is_first && step < sim_step_count(sim) && step != sim->store_hold_step &&
         sim_is_likely(sim, sim->spec->disk_fail_percent)) {
         sim->failed_steps[sim->failed_count++ % SIM_HISTORY_MAX] = step;
         report(sim, self, msg, ERR_IO);
@@ -140,6 +140,7 @@ static void take_view(struct sim *sim, const struct message *msg)
     }
     if (!sim->is_store_ready || msg->view_body.era > sim->store_era)
         sim->store_era = msg->view_body.era;
+    sim->store_hold_step = msg->view_body.early_stop.hold_step;
     sim->is_store_ready = true;
 }
 

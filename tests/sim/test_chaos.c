@@ -197,6 +197,15 @@ static void test_chaos_drain_join_and_replace(void)
     run_all(__func__, &spec);
 }
 
+static void test_chaos_workers_are_preempted_and_come_again(void)
+{
+    struct sim_spec spec = job_of(1);
+    spec.settings.cluster.last_worker = LAST_WORKER_WAIT;
+    spec.faults.weight[FAULT_PREEMPT] = 4;
+    spec.faults.weight[FAULT_KILL_WORKER] = 1;
+    run_all(__func__, &spec);
+}
+
 static void set_everything(struct sim_spec *spec)
 {
     static const uint8_t weight[FAULT_KINDS] = {[FAULT_KILL_WORKER] = 4,
@@ -350,6 +359,80 @@ static void test_chaos_with_the_largest_only_it_ends(void)
     run_all(__func__, &spec);
 }
 
+/* With patience the job ends where its losses say, which are those of the undisturbed run. */
+static bool ends_alike(const struct sim_result *result, const struct sim_result *reference)
+{
+    const struct early_stop *stop = &result->progress.early_stop;
+    const struct early_stop *expected = &reference->progress.early_stop;
+    if (result->progress.phase == PHASE_STOPPED)
+        return result->has_drained;
+    return result->progress.phase == PHASE_FINISHED && result->progress.ending[0] != 0 &&
+           result->progress.step == reference->progress.step &&
+           stop->hold_step == expected->hold_step && stop->best_step == expected->best_step &&
+           stop->best_loss == expected->best_loss && stop->worse_count == expected->worse_count;
+}
+
+/* No loss is ever so much better than the first. */
+static struct sim_spec patient_job(uint32_t replicas)
+{
+    struct sim_spec spec = job_of(replicas);
+    spec.settings.job.steps = 40;
+    spec.settings.job.eval_every = 3;
+    spec.settings.job.patience = 3;
+    spec.settings.job.min_delta = 1e9;
+    return spec;
+}
+
+static void run_patient(const char *test, const struct sim_spec *like)
+{
+    struct seeds seeds = seeds_of(test, SEEDS);
+    static struct sim_history history;
+    static struct sim_result reference, result;
+    struct sim_spec alone = seed_spec(2, 1, 1);
+    if (seeds.first == seeds.end)
+        return;
+    alone.settings = like->settings;
+    alone.settings.cluster.replicas = 0;
+    alone.record = &history;
+    sim_run(&alone, &reference);
+    CU_ASSERT_FATAL(ends_alike(&reference, &reference) && reference.progress.step == 12);
+    for (uint64_t seed = seeds.first; seed < seeds.end; seed++) {
+        struct sim_spec spec = chaos_spec(seed, &like->settings);
+        memcpy(spec.faults.weight, like->faults.weight, sizeof(spec.faults.weight));
+        spec.expected = &history;
+        sim_run(&spec, &result);
+        bool is_well = result.violation[0] == 0 && ends_alike(&result, &reference) &&
+                       result.end_ms <=
+                           result.calm_ms + IN_TIME_MS + A_DROP_MS * spec.drop_percent;
+        if (!is_well)
+            seed_print(&seeds, &spec, &result);
+        CU_ASSERT(is_well);
+    }
+}
+
+static void test_chaos_patience_ends_at_the_same_step(void)
+{
+    struct sim_spec spec = patient_job(1);
+    set_everything(&spec);
+    run_patient(__func__, &spec);
+}
+
+static void test_chaos_patience_ends_at_the_same_step_without_replicas(void)
+{
+    struct sim_spec spec = patient_job(0);
+    set_everything(&spec);
+    run_patient(__func__, &spec);
+}
+
+static void test_chaos_patience_outlives_the_coordinator_and_workers(void)
+{
+    struct sim_spec spec = patient_job(0);
+    spec.faults.weight[FAULT_KILL_COORDINATOR] = 1;
+    spec.faults.weight[FAULT_KILL_WRITING] = 1;
+    spec.faults.weight[FAULT_KILL_WORKER] = 2;
+    run_patient(__func__, &spec);
+}
+
 #define TESTS(X)                                                      \
     X(test_chaos_nothing_but_a_bad_network)                           \
     X(test_chaos_workers_die_and_stand_still)                         \
@@ -363,6 +446,7 @@ static void test_chaos_with_the_largest_only_it_ends(void)
     X(test_chaos_one_link_is_cut_for_long)                            \
     X(test_chaos_partitions_of_a_longer_job)                          \
     X(test_chaos_drain_join_and_replace)                              \
+    X(test_chaos_workers_are_preempted_and_come_again)                \
     X(test_chaos_everything_together)                                 \
     X(test_chaos_everything_together_without_replicas)                \
     X(test_chaos_ssp_applies_each_gradient_once)                      \
@@ -375,6 +459,9 @@ static void test_chaos_with_the_largest_only_it_ends(void)
     X(test_chaos_rounded_to_int8_it_ends_with_the_same_bits)          \
     X(test_chaos_local_rounds_in_int8_end_with_the_same_bits)         \
     X(test_chaos_with_the_largest_only_it_ends)                       \
+    X(test_chaos_patience_ends_at_the_same_step)                      \
+    X(test_chaos_patience_ends_at_the_same_step_without_replicas)     \
+    X(test_chaos_patience_outlives_the_coordinator_and_workers)       \
     X(test_chaos_steps_are_left_out_everywhere_or_nowhere)
 
 UNIT_MAIN("chaos", TESTS)

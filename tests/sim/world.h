@@ -98,6 +98,7 @@ struct sim_process {
     int32_t rank;
     size_t machine;
     bool is_alive, is_leaving, is_silent;
+    bool is_preempted; /* leaves, and is started again */
     bool is_gone_hidden; /* nobody hears that its connections ended */
     uint64_t paused_us;  /* until when */
     uint64_t clock_ms;   /* its clock is that much ahead */
@@ -164,6 +165,7 @@ struct sim {
     uint64_t failed_steps[SIM_HISTORY_MAX];
     size_t failed_count;
     uint32_t store_era;
+    uint64_t store_hold_step; /* which is tried for as long as it comes, as the last step is */
     bool is_store_ready;     /* has a view */
 
     uint64_t kept_steps;  /* a bit for each step of which a checkpoint was whole */

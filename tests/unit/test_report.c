@@ -210,6 +210,8 @@ static struct summary some_summary(void)
                             .test_accuracy = NAN,
                             .pushed_bytes = (uint64_t)1 << 40,
                             .exchange_hidden = 0.75,
+                            .waited_for_data = 0.125,
+                            .waited_for_exchange = NAN,
                             .worker_hidden = hidden,
                             .worker_hidden_count = 2,
                             .peak_rss_bytes = {1, 2, 3},
@@ -223,7 +225,9 @@ static void test_report_summary_has_the_keys_that_tools_read(void)
         "test_accuracy",  "samples_per_s", "wall_s", "cpu_s",   "pushed_bytes", "pulled_bytes",
         "peak_rss_bytes", "blas_core",     "digest", "servers", "workers",      "lanes",
         "checkpoint",     "phase",         "error",  "plot",
-        "note",           "round_steps",   "exchange_hidden", "worker_exchange_hidden"};
+        "note",           "round_steps",   "exchange_hidden", "worker_exchange_hidden",
+        "waited_for_data", "waited_for_exchange",
+        "ending",         "best_step",     "best_loss", "best_checkpoint"};
     char dir[PATH_MAX];
     struct document *document;
     int64_t whole;
@@ -239,12 +243,16 @@ static void test_report_summary_has_the_keys_that_tools_read(void)
     CU_ASSERT(whole == (int64_t)1 << 40);
     double real;
     CU_ASSERT(document_get_real(document, "exchange_hidden", &real, NULL) == 0 && real == 0.75);
+    CU_ASSERT(document_get_real(document, "waited_for_data", &real, NULL) == 0 && real == 0.125);
+    CU_ASSERT(document_is_null(document_get(document, "waited_for_exchange")));
     const struct document *hidden = document_get(document, "worker_exchange_hidden");
     CU_ASSERT(document_count(hidden) == 2 && document_is_null(document_at(hidden, 1)));
     const struct document *peak = document_get(document, "peak_rss_bytes");
     CU_ASSERT(document_get_whole(peak, "worker", &whole, NULL) == 0 && whole == 3);
     CU_ASSERT(document_is_null(document_get(document, "test_accuracy")));
     CU_ASSERT(document_is_null(document_get(document, "error")));
+    CU_ASSERT(document_is_null(document_get(document, "best_step")));
+    CU_ASSERT(document_is_null(document_get(document, "best_loss")));
     CU_ASSERT(document_is_null(document_get(document, "plot"))); /* nothing to draw */
     document_destroy(document);
     scratch_remove(dir);

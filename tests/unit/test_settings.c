@@ -309,6 +309,11 @@ static void test_settings_refuse_what_does_not_go_together(void)
     CU_ASSERT(refuses_set("cluster.silence_s=0.5", "from --set: cluster.silence_s: found 0.5 s"));
     CU_ASSERT(refuses_set("data.mean=(1,2)",
                           "from --set: data.mean: found 2 numbers in data.mean and 0 in data.std"));
+    CU_ASSERT(refuses_set("job.patience=3",
+                          "from --set: job.patience: found 3, but no sample is held out"));
+    CU_ASSERT(refuses("job = { epochs = 1; patience = 3; };\n" REST
+                      "exchange = { consistency = \"ssp\"; };",
+                      "job.cfg:1: job.patience: found 3, which goes with exchange.consistency"));
     CU_ASSERT(refuses("job = { epochs = 1; };\n"
                       "data = { train_inputs = \"x.csv\"; };\n"
                       "model = { operators = ( { op = \"dense\"; units = 3; } );\n"

@@ -204,6 +204,27 @@ static void test_ledger_forgets_steps_that_were_passed_over(void)
     ledger_destroy(ledger);
 }
 
+/* A worker may report steps that nobody has come to, as many as it likes: that takes no more than
+ * so much memory, and what others report of the steps in work is counted all the same. */
+static void test_ledger_makes_room_for_a_lower_step_when_it_is_full(void)
+{
+    struct ledger *ledger;
+    bool is_new;
+    int err = 0;
+    struct lane_result result = {.step = 1000};
+    CU_ASSERT_EQUAL_FATAL(ledger_create(LANES_MAX, &ledger), 0);
+    for (; err == 0 && result.step <= 1000 + LEDGER_STEPS_MAX; result.step++)
+        err = ledger_note(ledger, &result, &is_new);
+    uint64_t count = result.step - 1001, highest = result.step - 2;
+    CU_ASSERT_EQUAL(err, ERR_FULL);
+    CU_ASSERT(count > 500 && count * LANES_MAX * sizeof(result) <= LEDGER_BYTES_MAX);
+    result.step = 5;
+    CU_ASSERT(ledger_note(ledger, &result, &is_new) == 0 && is_new);
+    CU_ASSERT(ledger_has(ledger, 5, 0) && ledger_has(ledger, 1000, 0));
+    CU_ASSERT(ledger_has(ledger, highest - 1, 0) && !ledger_has(ledger, highest, 0));
+    ledger_destroy(ledger);
+}
+
 static void test_tracker_waits_when_the_report_comes_in_time(void)
 {
     struct bench bench;
@@ -397,6 +418,7 @@ static void test_tracker_measures_the_last_seconds(void)
     X(test_tracker_passes_over_a_step_whose_report_is_lost)   \
     X(test_tracker_begins_an_epoch_though_its_last_step_is_lost) \
     X(test_ledger_forgets_steps_that_were_passed_over)        \
+    X(test_ledger_makes_room_for_a_lower_step_when_it_is_full) \
     X(test_tracker_waits_when_the_report_comes_in_time)       \
     X(test_tracker_believes_that_steps_are_done)              \
     X(test_tracker_knows_which_lanes_are_in)                  \
