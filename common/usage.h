@@ -17,6 +17,9 @@ struct usage {
 
 struct usage usage_now(void);
 
+/* Seconds since this process was started, as the kernel counts: in hundredths.  0: unknown. */
+double usage_age_s(void);
+
 /* The host's name, cut to fit. */
 void usage_host(char *name_out, size_t size_bytes);
 

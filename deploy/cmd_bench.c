@@ -2,6 +2,7 @@
 #include <string.h>
 #include "common/err.h"
 #include "deploy/bench/cmd_exchange.h"
+#include "deploy/bench/cmd_step.h"
 #include "deploy/bench/worker.h"
 #include "deploy/commands.h"
 
@@ -10,6 +11,8 @@ static void print_help(FILE *out)
     fputs("Usage: talweg bench WHAT [OPTION...]\n"
           "Measure this machine and Talweg on it.\n\n"
           "  exchange   gradients out, weights in: bytes a second, latency, processor time, "
+          "memory\n"
+          "  step       a training step of a job's network in one process: time, GFLOP/s, "
           "memory\n\n"
           "`talweg bench WHAT --help` tells more of one.\n",
           out);
@@ -31,8 +34,14 @@ int cmd_bench(int argc, char **argv)
         argv[1] = name;
         return cmd_bench_exchange(argc - 1, argv + 1);
     }
+    if (strcmp(what, "step") == 0) {
+        static char name[] = "talweg bench step";
+        argv[1] = name;
+        return cmd_bench_step(argc - 1, argv + 1);
+    }
     if (strcmp(what, "worker") == 0) /* started by exchange */
         return bench_worker(argc - 1, argv + 1);
-    fprintf(stderr, "talweg bench: found '%s', expected exchange; `talweg bench --help`\n", what);
+    fprintf(stderr, "talweg bench: found '%s', expected exchange or step; `talweg bench --help`\n",
+            what);
     return EXIT_USAGE;
 }

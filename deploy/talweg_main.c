@@ -23,7 +23,7 @@ static const struct command commands[] = {
     {"predict", cmd_predict, "what a checkpoint says of each sample, as CSV"},
     {"generate", cmd_generate, "text that a checkpoint writes, after a beginning"},
     {"shard", cmd_shard, "cut a data set into parts with a manifest"},
-    {"bench", cmd_bench, "how fast gradients and weights are exchanged on this machine"},
+    {"bench", cmd_bench, "how fast this machine computes steps and exchanges gradients"},
     {"settings", cmd_settings, "every setting of a job file: type, range, default, meaning"},
 };
 

@@ -21,7 +21,8 @@ on() {
     start "$log" ip netns exec "$name-$space" "$@"
 }
 
-# start_roles JOB OUT ARGUMENT...: all of them; $RUN is the coordinator's pid, $MEMBERS are the others'.
+# start_roles JOB OUT ARGUMENT...: all of them, of the workers those in $RANKS (0 1); $RUN is the
+# coordinator's pid, $MEMBERS are the others'.
 start_roles() {
     local job=$1 out=$2 rank coordinator=tcp://$server:7077
     shift 2
@@ -31,7 +32,7 @@ start_roles() {
     on s "$out/log/p" "$BIN/talweg-ps" "$job" --coordinator="$coordinator" --rank=0 \
         --bind="tcp://$server:0" "$@"
     MEMBERS=("$LAST_PID")
-    for rank in 0 1; do
+    for rank in ${RANKS:-0 1}; do
         on "w$rank" "$out/log/w$rank" "$BIN/talweg-worker" "$job" --coordinator="$coordinator" \
             --rank=$rank "$@"
         MEMBERS+=("$LAST_PID")
