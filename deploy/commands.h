@@ -16,6 +16,7 @@ enum exit_code {
     EXIT_FAILED = 1,      /* tried, and it did not work out: the sentence is on stderr */
     EXIT_USAGE = 2,       /* the command line makes no sense */
     EXIT_UNREACHABLE = 2, /* status, drain: nobody answers */
+    EXIT_WARNINGS = 3,    /* doctor: warnings, but no error */
     EXIT_SIGNAL = 128     /* plus the signal's number: stopped as asked */
 };
 
@@ -28,6 +29,7 @@ int cmd_predict(int argc, char **argv);
 int cmd_generate(int argc, char **argv);
 int cmd_shard(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
 int cmd_settings(int argc, char **argv);
 
 #endif

@@ -24,6 +24,7 @@ static const struct command commands[] = {
     {"generate", cmd_generate, "text that a checkpoint writes, after a beginning"},
     {"shard", cmd_shard, "cut a data set into parts with a manifest"},
     {"bench", cmd_bench, "how fast this machine computes steps and exchanges gradients"},
+    {"doctor", cmd_doctor, "whether this machine can take its part in a job, and why not"},
     {"settings", cmd_settings, "every setting of a job file: type, range, default, meaning"},
 };
 
