@@ -23,6 +23,7 @@ static const struct command commands[] = {
     {"predict", cmd_predict, "what a checkpoint says of each sample, as CSV"},
     {"generate", cmd_generate, "text that a checkpoint writes, after a beginning"},
     {"shard", cmd_shard, "cut a data set into parts with a manifest"},
+    {"plan", cmd_plan, "what a job would do on a cluster: memory, bytes, time of a step"},
     {"bench", cmd_bench, "how fast this machine computes steps and exchanges gradients"},
     {"doctor", cmd_doctor, "whether this machine can take its part in a job, and why not"},
     {"settings", cmd_settings, "every setting of a job file: type, range, default, meaning"},
