@@ -99,12 +99,16 @@ contains "no coordinator: it says who is missing" "$SCRATCH/said" 'coordinator'
 
 # Command lines.
 for arguments in 'train' 'train a b' 'train a --servers none' 'train a --workers 1025' \
-    'fly' 'eval a' 'predict a'; do
+    'fly' 'eval' 'predict a b'; do
     # shellcheck disable=SC2086
     "$TALWEG" $arguments > "$SCRATCH/said" 2>&1
     equal "talweg $arguments: ends with" $? 2
     check "talweg $arguments: says something" test -s "$SCRATCH/said"
 done
+
+"$TALWEG" eval "$SCRATCH/idx.cfg" > "$SCRATCH/said" 2>&1
+equal "eval of no checkpoint: ends with" $? 1
+contains "eval of no checkpoint: it asks for one" "$SCRATCH/said" 'which checkpoint'
 
 "$TALWEG" train "$SCRATCH/idx.cfg" --out '' > "$SCRATCH/said" 2>&1
 equal "no name for a folder: ends with" $? 1
