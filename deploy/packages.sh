@@ -4,8 +4,7 @@
 
 PACKAGES_BUILD=(gcc libc6-dev cmake ninja-build pkg-config libzmq3-dev libprotobuf-c-dev
     protobuf-c-compiler libconfig-dev libjansson-dev libssl-dev zlib1g-dev libopenblas-dev)
-PACKAGES_RUN=(libzmq5 libprotobuf-c1 libconfig9 libjansson4 libssl3 zlib1g libopenblas0-pthread
-    gnuplot-nox)
+PACKAGES_RUN=(libzmq5 libprotobuf-c1 libconfig9 libjansson4 libssl3 zlib1g libopenblas0-pthread)
 PACKAGES_TEST=(libcunit1-dev python3 procps iproute2 util-linux)
 PACKAGES_DATA=(dataset-fashion-mnist)
 

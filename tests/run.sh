@@ -9,8 +9,9 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 usage() {
     cat << 'EOF'
 Usage: tests/run.sh [--no-install] [CTEST ARGUMENT...]
-Installs missing Debian packages, builds into build-tests/, build-threads/ and build/, and runs
-every test through ctest.  Arguments after the options go to ctest: -R shard, -L unit, -V, ...
+Installs missing Debian packages, builds into build-tests/, build-threads/, build/ and, with clang,
+build-fuzz/, and runs every test through ctest.  Arguments after the options go to ctest:
+-R shard, -L unit, -LE fuzz, -V, ...
 
   --no-install  leave the system alone; say which Debian packages are missing
   --help        this text
@@ -38,6 +39,14 @@ talweg_build "$root" "$root/build-tests" Debug all -DTALWEG_TESTS=ON -DTALWEG_SA
     echo "0 passed, 1 failed"
     exit 1
 }
+"$root/tests/fuzz/run.sh" --build # without clang the fuzzers are skipped
+case $? in
+0 | 77) ;;
+*)
+    echo "0 passed, 1 failed"
+    exit 1
+    ;;
+esac
 
 # One ctest over the three builds: each of them knows which of its tests are meant for it.
 all=$root/build-tests/all
@@ -49,7 +58,8 @@ EOF
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1
 export TSAN_OPTIONS="halt_on_error=1:suppressions='$root/tests/tsan.supp'"
 export OPENBLAS_NUM_THREADS=1
-ctest --test-dir "$all" --parallel "$(nproc)" --output-on-failure --no-tests=error \
+# One more than there are cores: clusters wait as much as they compute.
+ctest --test-dir "$all" --parallel "$(($(nproc) + 1))" --output-on-failure --no-tests=error \
     --output-junit "$all/junit.xml" "$@"
 code=$?
 
