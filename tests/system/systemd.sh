@@ -84,7 +84,7 @@ if ! wait_until 15 test -f "$SCRATCH/driver.out"; then
     say "no systemd was started: $(tail -n 1 "$SCRATCH/boot.txt")"
     finish
 fi
-check "the driver comes to its end" wait_until 150 test -f "$SCRATCH/driver.done"
+check "the driver comes to its end" wait_until 600 test -f "$SCRATCH/driver.done"
 kill -KILL "$boot"
 wait "$boot" 2> /dev/null
 cat "$SCRATCH/driver.out"

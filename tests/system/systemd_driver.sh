@@ -95,7 +95,7 @@ write_environment "COORDINATOR_OPTIONS=--resume=$OUT"
 systemctl reset-failed
 start_all
 for role in coordinator ps worker; do
-    check "resumed, talweg-$role comes to its end" wait_until 60 unit_has $role ActiveState inactive
+    check "resumed, talweg-$role comes to its end" wait_until 300 unit_has $role ActiveState inactive
     equal "and its result is" "$(systemctl show --value --property=Result talweg-$role@my-job)" \
         success
 done
