@@ -200,9 +200,9 @@ static const struct setting table[] = {
     ROW(worker.threads, U32, "threads", 1, 256, "1", false,
         "threads of a worker that compute lanes")
     WORD(worker.kernels, TEXT, "auto", false,
-         "kernels of OpenBLAS, such as \"Nehalem\" or \"Haswell\", which multiplies on processors "
-         "without AVX2 alone: workers with the same ones compute the same bits; auto: what "
-         "OpenBLAS, or OPENBLAS_CORETYPE, chooses")
+         "kernels of OpenBLAS, such as \"ARMV8\", which multiplies on processors that are not "
+         "x86-64 alone: workers with the same ones compute the same bits; auto: what OpenBLAS, or "
+         "OPENBLAS_CORETYPE, chooses")
 
     ROW(cluster.servers, U32, "processes", 1, 1024, "1", false, "parameter servers")
     ROW(cluster.workers, U32, "processes", 1, 1024, "1", false, "workers")

@@ -50,7 +50,7 @@ struct hello {
     char endpoint[ENDPOINT_BYTES]; /* where others reach a shard; empty for a worker */
     char door[DOOR_BYTES];         /* where processes of its host borrow its payloads; or empty */
     char version[VERSION_BYTES];   /* of Talweg; all must have the same */
-    char kernels[KERNELS_BYTES];   /* a worker's BLAS core */
+    char kernels[KERNELS_BYTES];   /* of a worker's matrix products */
     char fingerprint[HEX_BYTES];   /* of the job's settings that decide the weights */
     uint32_t thread_count;
     uint64_t planned_bytes; /* of memory that a worker's steps take */

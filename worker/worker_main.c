@@ -10,7 +10,7 @@
 #include "common/usage.h"
 #include "worker/compute.h"
 #include "worker/step_memory.h"
-#include "worker/nn/blas.h"
+#include "worker/nn/gemm.h"
 #include "worker/nn/kernel_choice.h"
 #include "worker/worker_loop.h"
 
@@ -63,7 +63,7 @@ static int plan_model(struct workshop *shop, struct err_msg *why)
 
 static int start_compute(struct workshop *shop, struct err_msg *why)
 {
-    if (!blas_has_room(shop->settings->worker.threads))
+    if (!gemm_has_room(shop->settings->worker.threads))
         return err_set(why, ERR_NOMEM,
                        "no address space for the matrix products of %u threads: a larger ulimit -v "
                        "or fewer worker.threads may help",
@@ -103,7 +103,7 @@ static int start_exchange(struct workshop *shop, const struct launch *launch,
     usage_host(hello->host, sizeof(hello->host));
     snprintf(hello->door, sizeof(hello->door), "%s", courier_door(shop->courier));
     snprintf(hello->version, sizeof(hello->version), "%s", TALWEG_VERSION);
-    snprintf(hello->kernels, sizeof(hello->kernels), "%s", blas_core_name());
+    snprintf(hello->kernels, sizeof(hello->kernels), "%s", gemm_kernels());
     hello->thread_count = shop->settings->worker.threads;
     hello->train_count = dataset_info(shop->train)->count;
     hello->test_count = shop->test == NULL ? 0 : dataset_info(shop->test)->count;

@@ -11,7 +11,7 @@
 #include "deploy/bench/step_report.h"
 #include "deploy/bench/step_team.h"
 #include "deploy/commands.h"
-#include "worker/nn/blas.h"
+#include "worker/nn/gemm.h"
 #include "worker/nn/kernel_choice.h"
 
 enum { SETS_MAX = 256, STEPS_MAX = 100000, THREADS_MAX = 1024, BATCH_MAX = 1 << 20 };
@@ -235,7 +235,7 @@ static int open_bench(const struct step_options *options, struct bench *bench, s
     if (m->batch < m->lanes)
         return err_set(why, ERR_INPUT, "--batch: found %u, expected at least %u, one a lane",
                        m->batch, m->lanes);
-    if (!blas_has_room(m->threads))
+    if (!gemm_has_room(m->threads))
         return err_set(why, ERR_NOMEM, "no address space for the matrix products of %u threads",
                        m->threads);
     err = get_samples(options, bench, why);
@@ -333,7 +333,7 @@ static int measure(const struct step_options *options, struct bench *bench, stru
     m->name = bench->settings->job.name;
     m->model = &bench->settings->model;
     m->graph = bench->graph;
-    m->kernels = blas_core_name();
+    m->kernels = gemm_kernels();
     m->profile = step_team_profile(bench->team);
     m->planned_bytes = step_team_bytes(bench->team);
     m->peak_rss_bytes = usage_now().peak_rss_bytes;

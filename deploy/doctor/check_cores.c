@@ -7,7 +7,7 @@
 #include "common/clock.h"
 #include "common/simd.h"
 #include "deploy/doctor/cgroup.h"
-#include "worker/nn/blas.h"
+#include "worker/nn/gemm.h"
 
 enum { MATRIX = 384, PRODUCTS = 6 };
 
@@ -106,16 +106,22 @@ static void check_load(const struct patient *patient, struct findings *findings)
 /* Of one thread, in 1e9 multiplications and additions a second: the best of a few products. */
 static double measure_speed(void)
 {
+    struct blas_shape shape = {MATRIX, MATRIX, MATRIX};
     size_t count = (size_t)MATRIX * MATRIX;
-    float *A = calloc(3 * count, sizeof(*A));
+    float *A = calloc(3 * count + gemm_scratch_count(shape), sizeof(*A));
+    if (!A)
+        return 0;
+    struct gemm product = {.shape = shape,
+                           .A = {A, MATRIX, BLAS_PLAIN},
+                           .B = {A + count, MATRIX, BLAS_PLAIN},
+                           .C = A + 2 * count,
+                           .C_stride = MATRIX,
+                           .scratch = A + 3 * count};
     double best_us = 0;
     blas_start();
-    for (int i = 0; A && i < PRODUCTS; i++) {
+    for (int i = 0; i < PRODUCTS; i++) {
         uint64_t begin_us = clock_now_us();
-        blas_multiply((struct blas_shape){MATRIX, MATRIX, MATRIX},
-                      (struct blas_matrix){A, MATRIX, BLAS_PLAIN},
-                      (struct blas_matrix){A + count, MATRIX, BLAS_PLAIN}, false, A + 2 * count,
-                      MATRIX);
+        gemm(&product);
         double took_us = (double)(clock_now_us() - begin_us + 1);
         if (i > 0 && (best_us == 0 || took_us < best_us)) /* the first takes its buffers */
             best_us = took_us;
@@ -132,14 +138,15 @@ static const char *best_level(void)
     return simd_level_text(SIMD_BASE);
 }
 
-static void check_blas(const struct patient *patient, struct findings *findings)
+static void check_products(const struct patient *patient, struct findings *findings)
 {
-    char library[64];
-    const char *asked = getenv("OPENBLAS_NUM_THREADS");
+    char library[64] = "Talweg";
+    const char *asked = getenv("OPENBLAS_NUM_THREADS"), *wanted = patient->settings->worker.kernels;
     if (!patient_is(patient, ROLE_WORKER))
         return;
-    blas_library(library, sizeof(library));
-    if (!blas_has_room(patient->settings->worker.threads)) {
+    if (!gemm_is_own())
+        blas_library(library, sizeof(library));
+    if (!gemm_has_room(patient->settings->worker.threads)) {
         findings_say(findings, FAMILY_CORES, FINDING_ERROR,
                      "no address space for the matrix products of %u threads",
                      patient->settings->worker.threads);
@@ -148,8 +155,14 @@ static void check_blas(const struct patient *patient, struct findings *findings)
         return;
     }
     findings_say(findings, FAMILY_CORES, FINDING_OK,
-                 "%s with %s kernels, %.0f GFLOP/s a thread; vectors %s", library,
-                 blas_core_name(), measure_speed(), best_level());
+                 "matrix products by %s's %s kernels, %.0f GFLOP/s a thread; vectors %s", library,
+                 gemm_is_own() ? "own" : gemm_kernels(), measure_speed(), best_level());
+    if (gemm_is_own() && strcmp(wanted, "auto") != 0) {
+        findings_say(findings, FAMILY_CORES, FINDING_NOTE,
+                     "worker.kernels is \"%s\", which changes nothing on this processor", wanted);
+        findings_why(findings, "It chooses among OpenBLAS's kernels, and Talweg's own have the "
+                               "same bits on each x86-64 processor.");
+    }
     if (asked && strcmp(asked, "1") != 0 && asked[0]) {
         findings_say(findings, FAMILY_CORES, FINDING_NOTE,
                      "OPENBLAS_NUM_THREADS is %s, which changes nothing", asked);
@@ -164,5 +177,5 @@ void check_cores(struct patient *patient, struct findings *findings)
     check_threads(patient, findings);
     check_quota(patient, findings);
     check_load(patient, findings);
-    check_blas(patient, findings);
+    check_products(patient, findings);
 }

@@ -8,7 +8,6 @@
 #include "common/transport.h"
 #include "deploy/doctor/probe.h"
 #include "deploy/status_client.h"
-#include "worker/nn/blas.h"
 #include "worker/nn/gemm.h"
 
 enum { CONNECT_MS = 2500, GREETING_MS = 1000, STATUS_MS = 1500, ASK_COUNT = 4, CLOCK_MS = 1000 };
@@ -200,7 +199,7 @@ static void tell_seen(const struct patient *patient, struct findings *findings)
 static void compare_kernels(const struct patient *patient, struct findings *findings)
 {
     const struct document *workers = document_get(patient->status, "workers");
-    const char *own = blas_core_name();
+    const char *own = gemm_kernels();
     char others[160] = "";
     for (size_t i = 0; i < document_count(workers); i++) {
         const char *kernels = status_text(document_at(workers, i), "kernels", "");
@@ -208,13 +207,13 @@ static void compare_kernels(const struct patient *patient, struct findings *find
         if (*kernels && strcmp(kernels, own) != 0 && !strstr(others, kernels))
             snprintf(others + length, sizeof(others) - length, "%s%s", length ? ", " : "", kernels);
     }
-    if (!others[0] || gemm_is_own() || !patient_is(patient, ROLE_WORKER))
+    if (!others[0] || !patient_is(patient, ROLE_WORKER))
         return;
     findings_say(findings, FAMILY_RUN, FINDING_WARNING,
                  "workers of the run multiply with %s, this machine with %s", others, own);
     findings_why(findings, "Each kind has its own last bits: the digest then depends on who "
                            "computed what.");
-    findings_do(findings, "Set worker.kernels to one that all have: \"Haswell\" runs on each.");
+    findings_do(findings, "Set worker.kernels to one that all have.");
 }
 
 static void tell_nobody(const struct patient *patient, const struct probe *probe,

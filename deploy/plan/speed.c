@@ -5,7 +5,7 @@
 #include "common/clock.h"
 #include "deploy/bench/quantile.h"
 #include "worker/compute.h"
-#include "worker/nn/blas.h"
+#include "worker/nn/gemm.h"
 
 enum { TIMES_MAX = 4096, PROFILES = 3, ANSWER_MS = 60000 };
 
@@ -175,7 +175,7 @@ int speed_lane(const struct study *study, double seconds, double *lane_s_out, st
     struct lane_times *times = calloc(1, sizeof(*times));
     float *weights = study_weights(study);
     int err = times == NULL || weights == NULL ? ERR_NOMEM : 0;
-    if (err == 0 && !blas_has_room(study->settings->worker.threads))
+    if (err == 0 && !gemm_has_room(study->settings->worker.threads))
         err = ERR_NOMEM;
     if (err == 0)
         err = compute_create(&spec, &compute, why);

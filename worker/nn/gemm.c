@@ -53,6 +53,16 @@ void gemm_plain(const struct gemm *p)
     sum_columns(p);
 }
 
+const char *gemm_kernels(void)
+{
+    return gemm_is_own() ? "Talweg" : blas_core_name();
+}
+
+bool gemm_has_room(size_t thread_count)
+{
+    return gemm_is_own() || blas_has_room(thread_count);
+}
+
 /* By OpenBLAS. */
 static void multiply_elsewhere(const struct gemm *p)
 {

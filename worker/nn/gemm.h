@@ -3,7 +3,7 @@
 
 /* gemm - general matrix products: of a network's dense layers, forward and backward.
  *
- * Ours where the processor has AVX2 or AVX-512, OpenBLAS's elsewhere.  A network's operands are
+ * Ours on x86-64, with AVX2 or AVX-512, OpenBLAS's elsewhere.  A network's operands are
  * seldom in a cache when their product begins, so what is packed next is asked for while the
  * present tiles are computed, and so is C; a bias is what C begins with, and column sums (a bias's
  * gradient) are taken while B is packed.
@@ -39,6 +39,13 @@ size_t gemm_scratch_count(struct blas_shape shape);
 
 /* This processor has what ours want: no product is OpenBLAS's. */
 bool gemm_is_own(void);
+
+/* What decides the bits of a product here: "Talweg", or OpenBLAS's kernels, "Haswell".  Static. */
+const char *gemm_kernels(void);
+
+/* Whether the address space has room for products in each of thread_count threads, beside scratch:
+ * OpenBLAS tries for ever when it has none, so this is asked first. */
+bool gemm_has_room(size_t thread_count);
 
 /* C = A B + what it begins with. */
 void gemm(const struct gemm *product);

@@ -8,48 +8,15 @@
 #include <strings.h>
 #include <unistd.h>
 #include "worker/nn/blas.h"
+#include "worker/nn/gemm.h"
 
 enum { ARGUMENT_BYTES_MAX = 1 << 21 };
 
 static const char variable[] = "OPENBLAS_CORETYPE";
 
-#ifdef __AVX2__
-static const char *const good_cores[] = {"Haswell", "Zen", "SkylakeX", "Cooperlake",
-                                         "SapphireRapids"};
-
-static const char *better_than(const char *chosen, bool has_avx512)
+const char *kernels_to_ask(const char *wanted, const char *chosen)
 {
-    for (size_t i = 0; i < ARRAY_LEN(good_cores); i++)
-        if (strcasecmp(chosen, good_cores[i]) == 0)
-            return NULL;
-    return has_avx512 ? "SkylakeX" : "Haswell";
-}
-
-static bool has_avx512(void)
-{
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-}
-#else
-static const char *better_than(const char *chosen, bool has_avx512)
-{
-    (void)chosen;
-    (void)has_avx512;
-    return NULL;
-}
-
-static bool has_avx512(void)
-{
-    return false;
-}
-#endif
-
-const char *kernels_to_ask(const char *wanted, const char *chosen, const char *asked,
-                           bool has_avx512)
-{
-    if (strcmp(wanted, "auto") != 0)
-        return strcasecmp(wanted, chosen) == 0 ? NULL : wanted;
-    return asked != NULL ? NULL : better_than(chosen, has_avx512);
+    return strcmp(wanted, "auto") == 0 || strcasecmp(wanted, chosen) == 0 ? NULL : wanted;
 }
 
 /* Of this process, each behind the other with its NUL; NULL: not to be had. */
@@ -89,14 +56,14 @@ static int begin_again(struct err_msg *why)
 int kernels_choose(const char *wanted, struct err_msg *why)
 {
     const char *asked = getenv(variable), *chosen = blas_core_name();
-    const char *to_ask = kernels_to_ask(wanted, chosen, asked, has_avx512());
+    const char *to_ask = gemm_is_own() ? NULL : kernels_to_ask(wanted, chosen);
     if (to_ask == NULL)
         return 0;
     if (asked != NULL && strcmp(asked, to_ask) == 0)
         return err_set(why, ERR_INPUT,
                        "worker.kernels: found \"%s\", which OpenBLAS does not have for this "
                        "processor (it takes \"%s\"); expected \"auto\" or one that it has, such as "
-                       "\"Haswell\", \"Zen\" or \"SkylakeX\"",
+                       "\"ARMV8\" or \"NEOVERSEN1\"",
                        wanted, chosen);
     if (setenv(variable, to_ask, 1) != 0)
         return err_set(why, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
