@@ -3,8 +3,9 @@
  *   bench_failover ENDPOINT KILLS SEED
  *
  * Each time all blocks have a copy, a random server that is primary of some is killed by its
- * process id, and the coordinator is asked every two milliseconds until the run is two steps
- * further than it was just before: the first of these may have been under way, the second was not.
+ * process id, and the coordinator is asked every two milliseconds until it has noticed (the view is
+ * another) and the run is a step further than it was then, and two further than before the kill:
+ * what was under way by then does not count.
  * A line a kill: milliseconds, rank, step.  It ends after so many kills, or near the end of the
  * run.  Code 1 and a sentence when the run stands still, or went back to a checkpoint. */
 #include <signal.h>
@@ -22,7 +23,7 @@ enum { YOUNG_MS = 11000, YOUNG_MAX = 3 };
 
 struct bench {
     struct status_client *client;
-    uint64_t era;                  /* of the last status; 0: none yet */
+    uint64_t era, view;            /* before the kill */
     double killed_ms[RANKS_MAX];   /* when last */
     unsigned young_kills[RANKS_MAX]; /* in a row */
 };
@@ -65,7 +66,8 @@ static const struct document *choose(const struct bench *bench, const struct doc
     for (size_t i = 0; i < document_count(servers) && count < RANKS_MAX; i++) {
         const struct document *server = document_at(servers, i);
         uint64_t rank = status_whole(server, "rank");
-        if (status_whole(server, "primary_blocks") > 0 && rank < RANKS_MAX &&
+        bool is_lost = strcmp(status_text(server, "state", ""), "lost") == 0;
+        if (!is_lost && status_whole(server, "primary_blocks") > 0 && rank < RANKS_MAX &&
             !(bench->young_kills[rank] >= YOUNG_MAX && is_young(bench, rank)))
             found[count++] = server;
     }
@@ -106,13 +108,15 @@ static struct document *wait_ready(struct bench *bench, bool *is_over_out)
     return NULL;
 }
 
-/* 0 when the run is past a step again; fails when it took another era for that. */
+/* 0 when the loss was noticed and the run is past a step since; fails when it took another era. */
 static int wait_past(struct bench *bench, uint64_t step)
 {
     double end = now_ms() + STUCK_MS;
+    bool is_noticed = false;
     while (now_ms() < end) {
         struct document *status = look(bench);
         uint64_t now_step = status_whole(status, "step"), era = status_whole(status, "era");
+        bool is_new = !is_noticed && status_whole(status, "view") != bench->view;
         bool is_answered = status != NULL;
         document_destroy(status);
         if (!is_answered)
@@ -122,8 +126,12 @@ static int wait_past(struct bench *bench, uint64_t step)
                     (unsigned long long)step);
             return 1;
         }
-        if (now_step > step)
+        if (is_noticed && now_step > step)
             return 0;
+        if (is_new) {
+            is_noticed = true;
+            step = now_step > step ? now_step : step;
+        }
         nap();
     }
     fprintf(stderr, "failover: the run stands still at step %llu\n", (unsigned long long)step);
@@ -135,6 +143,7 @@ static int kill_one(struct bench *bench, const struct document *status)
     const struct document *server = choose(bench, status);
     uint64_t rank = status_whole(server, "rank"), step = status_whole(status, "step");
     bench->era = status_whole(status, "era");
+    bench->view = status_whole(status, "view");
     bench->young_kills[rank] = is_young(bench, rank) ? bench->young_kills[rank] + 1 : 0;
     double begin_ms = now_ms();
     bench->killed_ms[rank] = begin_ms;
