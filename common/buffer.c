@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include "common/pages.h"
 
 /* Sizes are rounded up to one of eight steps between powers of two: an eighth is lost at most, a
  * power of two loses nothing, and the few sizes of a job's blocks find their kin again. */
@@ -132,8 +133,10 @@ static struct pooled *take_memory(struct buffer_pool *pool, size_t bytes)
     if (last->size_bytes - pool->segment_used_bytes < bytes && add_segment(pool, bytes) != 0)
         return NULL;
     last = pool->segments[pool->segment_count - 1];
+    size_t settled = pool->segment_used_bytes / PAGES_LARGE_BYTES * PAGES_LARGE_BYTES;
     void *taken = last->data + pool->segment_used_bytes;
     pool->segment_used_bytes += bytes;
+    pages_make_large(last->data + settled, pool->segment_used_bytes - settled);
     return taken;
 }
 

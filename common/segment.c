@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "common/pages.h"
 
 enum {
     SIZE_SEALS = F_SEAL_SHRINK | F_SEAL_GROW,
@@ -20,10 +21,9 @@ int segment_create(size_t size_bytes, uint32_t idx, struct segment *segment_out)
     int err = ERR_NOMEM;
     if (ftruncate(made.fd, (off_t)size_bytes) != 0)
         goto fail;
-    void *data = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, made.fd, 0);
-    if (data == MAP_FAILED)
+    made.data = pages_map_shared(made.fd, size_bytes, PROT_READ | PROT_WRITE);
+    if (made.data == NULL)
         goto fail;
-    made.data = data;
     err = ERR_NET;
     if (fcntl(made.fd, F_ADD_SEALS, ALL_SEALS) != 0)
         goto fail;
@@ -45,10 +45,9 @@ int segment_open(int fd, uint32_t idx, struct segment *segment_out)
         goto fail;
     err = ERR_NOMEM;
     opened.size_bytes = (size_t)stat.st_size;
-    void *data = mmap(NULL, opened.size_bytes, PROT_READ, MAP_SHARED, fd, 0);
-    if (data == MAP_FAILED)
+    opened.data = pages_map_shared(fd, opened.size_bytes, PROT_READ);
+    if (opened.data == NULL)
         goto fail;
-    opened.data = data;
     *segment_out = opened;
     return 0;
 fail:

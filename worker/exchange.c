@@ -6,6 +6,7 @@
 #include <string.h>
 #include "common/digest.h"
 #include "common/log.h"
+#include "common/pages.h"
 #include "common/vector_math.h"
 #include "worker/exchange_gather.h"
 #include "worker/exchange_lanes.h"
@@ -294,7 +295,7 @@ int exchange_create(const struct exchange_spec *spec, struct exchange **exchange
     x->lanes = calloc(x->lane_count, sizeof(*x->lanes));
     x->blocks = calloc(x->layout->block_count, sizeof(*x->blocks));
     for (int i = 0; i < 2; i++)
-        x->weights[i] = calloc((size_t)x->layout->weight_count, sizeof(float));
+        x->weights[i] = pages_calloc((size_t)x->layout->weight_count * sizeof(float));
     if (x->lanes == NULL || x->blocks == NULL || x->weights[0] == NULL ||
         x->weights[1] == NULL ||
         (spec->pool == NULL && buffer_pool_create(0, &x->own_pool) != 0) ||

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "common/pages.h"
 #include "deploy/bench/pair.h"
 #include "deploy/bench/quantile.h"
 #include "deploy/bench/zmq_stream.h"
@@ -44,6 +45,8 @@ const char *limit_label(enum limit_kind kind, enum limit_wire wire)
 static float *make_vector(size_t bytes)
 {
     float *vector = aligned_alloc(4096, bytes);
+    if (vector != NULL)
+        pages_prefer_large(vector, bytes);
     for (size_t i = 0; vector != NULL && i < bytes / sizeof(float); i++)
         vector[i] = (float)(i % 1021) * 0x1p-12f;
     return vector;
@@ -160,6 +163,8 @@ static int measure_ring(struct limits *limits, enum limit_kind kind, size_t piec
     pid_t pid = 0;
     int err = stream.vector == NULL || ring == MAP_FAILED ? ERR_NOMEM : 0;
     stream.ring = ring;
+    if (err == 0)
+        pages_make_large(ring, bytes);
     if (err != 0)
         err_set(why, err, "no memory for a shared ring");
     if (err == 0)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <zmq.h>
 #include "common/clock.h"
+#include "common/pages.h"
 #include "deploy/bench/pair.h"
 #include "deploy/bench/quantile.h"
 #include "deploy/bench/scratch.h"
@@ -77,6 +78,7 @@ static void speak(void *ctx)
     char *vector = aligned_alloc(4096, VECTOR_BYTES);
     if (socket == NULL || vector == NULL)
         return;
+    pages_prefer_large(vector, VECTOR_BYTES);
     memset(vector, 1, VECTOR_BYTES);
     zmq_setsockopt(socket, ZMQ_SNDHWM, &queue, sizeof(queue));
     if (encrypt(c, socket, false) != 0 || zmq_connect(socket, endpoint) != 0)

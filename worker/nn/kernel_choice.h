@@ -17,8 +17,8 @@
  * core's name; chosen: blas_core_name(). */
 const char *kernels_to_ask(const char *wanted, const char *chosen);
 
-/* Returns when the kernels are as wanted, or products are Talweg's own.  ERR_INPUT: OpenBLAS was asked and does not have them
- * here; ERR_IO: the process cannot begin again. */
+/* Returns when the kernels are as wanted, or products are Talweg's own.  ERR_INPUT: OpenBLAS was
+ * asked and does not have them here; ERR_IO: the process cannot begin again. */
 MUST_USE int kernels_choose(const char *wanted, struct err_msg *why);
 
 #endif
