@@ -54,7 +54,7 @@ inside --tmpfs /out:uid=10001 "$WORKER_IMAGE" talweg train /opt/talweg/jobs/fash
 contains "the workers' image has Fashion-MNIST" "$SCRATCH/fashion.txt" '^digest +[0-9a-f]{64}'
 contains "without gnuplot the result says so" "$SCRATCH/fashion.txt" '^loss curve +none: gnuplot'
 
-local_runs 40000
+local_runs 24000
 compose run --rm keygen > "$SCRATCH/keygen.txt" 2>&1
 contains "keygen makes keys" "$SCRATCH/keygen.txt" '4 keys, 4 of them new'
 compose up --detach > "$SCRATCH/up.txt" 2>&1 # without --scale, from the default numbers
@@ -104,7 +104,7 @@ for one in $all; do
     check "it ends: $(name_of "$one")" wait_until 300 is_state "$one" Status exited
 done
 results "$coordinator" "three were killed" long
-check "its checkpoint is in the volume" test -f "$SCRATCH/results/checkpoint-40000/checkpoint.json"
+check "its checkpoint is in the volume" test -f "$SCRATCH/results/checkpoint-24000/checkpoint.json"
 equal "kernels of the containers" \
     "$(json "$SCRATCH/results/summary.json" 'd["blas_core"]')" "$KERNELS"
 compose run --rm status --watch > "$SCRATCH/status.txt" 2>&1
