@@ -18,21 +18,33 @@
     X(test_greeting_names_the_mechanism) \
     X(test_channel_learns_the_mechanism_of_who_parts_first) \
     X(test_channel_goes_on_trying_who_parts_and_wants_no_key) \
-    X(test_channel_goes_on_trying_who_says_nothing)
+    X(test_channel_goes_on_trying_who_says_nothing) \
+    X(test_channel_does_not_wait_long_for_who_stays_silent)
 
-enum { WAIT_MS = 5000, PARTED_MIN = 4 };
+enum { WAIT_MS = 5000, PARTED_MIN = 4, PATIENCE_MS = 3000 };
+
+static const char silent[] = "";
 
 /* A peer that has read enough before the other end has: it closes each connection whose greeting
  * goes on, and its own is never whole there.  Who only says hello hears the rest. */
 struct peer {
     int listener;
-    const char *mechanism; /* NULL: it closes at once */
-    atomic_uint parted_count;
+    const char *mechanism; /* NULL: it closes at once; silent: who asks it waits in vain */
+    atomic_uint parted_count, left_count;
     pthread_t thread;
     char endpoint[64];
 };
 
-static void greet(const struct peer *peer, int fd)
+/* Stays, until whoever asked has gone. */
+static void say_nothing(struct peer *peer, int fd)
+{
+    unsigned char byte;
+    struct pollfd item = {.fd = fd, .events = POLLIN};
+    if (poll(&item, 1, PATIENCE_MS) == 1 && recv(fd, &byte, 1, 0) <= 0)
+        atomic_fetch_add(&peer->left_count, 1);
+}
+
+static void greet(struct peer *peer, int fd)
 {
     unsigned char bytes[GREETING_BYTES] = {0}, heard[GREETING_BYTES];
     size_t count = 0;
@@ -48,7 +60,9 @@ static void greet(const struct peer *peer, int fd)
             return;
         count += (size_t)more;
     }
-    if (count <= GREETING_HELLO_BYTES)
+    if (count <= GREETING_HELLO_BYTES && peer->mechanism == silent)
+        say_nothing(peer, fd);
+    else if (count <= GREETING_HELLO_BYTES)
         CU_ASSERT(send(fd, bytes + GREETING_HELLO_BYTES, GREETING_BYTES - GREETING_HELLO_BYTES,
                        MSG_NOSIGNAL) > 0);
 }
@@ -80,7 +94,7 @@ static void start_peer(struct peer *peer, const char *mechanism)
 }
 
 /* Connects without keys until it is refused, or the peer has parted often enough. */
-static int refusal_by(const char *mechanism, struct err_msg *why)
+static int refusal_by(const char *mechanism, struct err_msg *why, unsigned *left_count_out)
 {
     const struct ends ends = {.self = {PARTY_WORKER, 5}, .listener = PARTY_COORDINATOR};
     struct transport *transport;
@@ -102,6 +116,8 @@ static int refusal_by(const char *mechanism, struct err_msg *why)
     shutdown(peer.listener, SHUT_RDWR);
     pthread_join(peer.thread, NULL);
     close(peer.listener);
+    if (left_count_out != NULL)
+        *left_count_out = atomic_load(&peer.left_count);
     return err;
 }
 
@@ -131,20 +147,28 @@ static void test_greeting_names_the_mechanism(void)
 static void test_channel_learns_the_mechanism_of_who_parts_first(void)
 {
     struct err_msg why = {0};
-    CU_ASSERT(refusal_by("CURVE", &why) == ERR_REFUSED);
+    CU_ASSERT(refusal_by("CURVE", &why, NULL) == ERR_REFUSED);
     CU_ASSERT(strstr(why.text, "it asks for a key: give --keys DIR") != NULL);
 }
 
 static void test_channel_goes_on_trying_who_parts_and_wants_no_key(void)
 {
     struct err_msg why = {0};
-    CU_ASSERT(refusal_by("NULL", &why) == 0);
+    CU_ASSERT(refusal_by("NULL", &why, NULL) == 0);
 }
 
 static void test_channel_goes_on_trying_who_says_nothing(void)
 {
     struct err_msg why = {0};
-    CU_ASSERT(refusal_by(NULL, &why) == 0);
+    CU_ASSERT(refusal_by(NULL, &why, NULL) == 0);
+}
+
+static void test_channel_does_not_wait_long_for_who_stays_silent(void)
+{
+    struct err_msg why = {0};
+    unsigned left_count;
+    CU_ASSERT(refusal_by(silent, &why, &left_count) == 0);
+    CU_ASSERT(left_count > 0);
 }
 
 UNIT_MAIN("greeting", TESTS)
