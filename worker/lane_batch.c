@@ -28,13 +28,18 @@ static int check_mixup(const struct settings *settings, const struct dataset_inf
     return 0;
 }
 
+int lane_batch_check(const struct settings *settings, const struct dataset_info *info,
+                     struct err_msg *why)
+{
+    int err = augment_check(&settings->augment, info->dims, info->shape[2], why);
+    return err == 0 ? check_mixup(settings, info, why) : err;
+}
+
 static int prepare(struct lane_source *source, struct err_msg *why)
 {
     const struct augment_settings *settings = &source->spec.settings->augment;
     const struct dataset_info *info = source->info;
-    int err = augment_check(settings, info->dims, info->shape[2], why);
-    if (err == 0)
-        err = check_mixup(source->spec.settings, info, why);
+    int err = lane_batch_check(source->spec.settings, info, why);
     if (err != 0)
         return err;
     source->mixup = (struct mixup){settings->mixup, info->input_count, info->label_count};

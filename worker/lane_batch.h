@@ -43,7 +43,11 @@ struct lane_source_spec { /* all borrowed for the source's life */
     const struct dataset *train, *test; /* test: NULL when the job has none */
 };
 
-/* ERR_INPUT with a sentence when the job augments what cannot be; ERR_NOMEM. */
+/* ERR_INPUT with a sentence when the job augments what samples like these cannot be. */
+MUST_USE int lane_batch_check(const struct settings *settings, const struct dataset_info *info,
+                              struct err_msg *why);
+
+/* ERR_INPUT as lane_batch_check; ERR_NOMEM. */
 MUST_USE int lane_source_create(const struct lane_source_spec *spec,
                                 struct lane_source **source_out, struct err_msg *why);
 void lane_source_destroy(struct lane_source *source);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "common/clock.h"
 #include "worker/data/dataset.h"
+#include "worker/lane_batch.h"
 #include "worker/nn/graph.h"
 
 /* What the child makes, and never frees: it ends. */
@@ -43,6 +44,8 @@ static int open_data(const struct settings *settings, struct finds *finds, struc
     int err = dataset_open(settings, DATASET_TRAIN, &finds->train, why);
     if (err == 0)
         err = read_first(finds->train, why);
+    if (err == 0)
+        err = lane_batch_check(settings, dataset_info(finds->train), why);
     if (err == 0)
         err = dataset_open_test(settings, finds->train, &finds->test, why);
     if (err == ERR_NOT_FOUND)

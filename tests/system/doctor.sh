@@ -71,6 +71,8 @@ finds "and says which file" error '/nowhere/at/all\.csv: No such file'
 printf 'a,b\n1,2\n3,x\n' > "$SCRATCH/bad.csv"
 doctor --set data.train_inputs="$SCRATCH/bad.csv"
 finds "data that does not decode" error 'bad\.csv'
+doctor --set augment.flip=0.5
+finds "images that are rows of numbers" error 'expected images'
 doctor --set worker.kernels=Nonesuch
 level=error
 [ "$(uname -m)" != x86_64 ] || level=note
