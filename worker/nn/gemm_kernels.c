@@ -8,11 +8,11 @@
 #ifdef __AVX512F__
 /* Of 32 registers: 12 rows x 32 columns in 24, a row of the panel in 2. */
 #define LANES 16
-enum { SUM_ROWS = 12, SUM_VECTORS = 2 };
+enum { SUM_ROWS = 12, MIDDLE_ROWS = 8, SUM_VECTORS = 2 };
 #else
 /* Of 16 registers: 6 rows x 16 columns in 12, a row of the panel in 2. */
 #define LANES 8
-enum { SUM_ROWS = 6, SUM_VECTORS = 2 };
+enum { SUM_ROWS = 6, MIDDLE_ROWS = 6, SUM_VECTORS = 2 };
 #endif
 
 enum {
@@ -87,11 +87,12 @@ struct tile {
     size_t A_lines, B_lines;
 };
 
-INLINE void start_sums(const struct tile *t, size_t row, size_t col,
+/* rows, here and below: SUM_ROWS or fewer, known to the compiler where it is called. */
+INLINE void start_sums(const struct tile *t, size_t row, size_t col, size_t rows,
                        vector sums[SUM_ROWS][SUM_VECTORS])
 {
 #pragma GCC unroll 12
-    for (size_t r = 0; r < SUM_ROWS; r++)
+    for (size_t r = 0; r < rows; r++)
 #pragma GCC unroll 2
         for (size_t v = 0; v < SUM_VECTORS; v++) {
             const float *C = t->C + (row + r) * t->C_stride + col + v * LANES;
@@ -104,27 +105,28 @@ INLINE void start_sums(const struct tile *t, size_t row, size_t col,
         }
 }
 
-INLINE void add_products(const float *A, const float *B, vector sums[SUM_ROWS][SUM_VECTORS])
+INLINE void add_products(const float *A, const float *B, size_t rows,
+                         vector sums[SUM_ROWS][SUM_VECTORS])
 {
     vector right[SUM_VECTORS];
 #pragma GCC unroll 2
     for (size_t v = 0; v < SUM_VECTORS; v++)
         right[v] = *(const vector *)(B + v * LANES);
 #pragma GCC unroll 12
-    for (size_t r = 0; r < SUM_ROWS; r++)
+    for (size_t r = 0; r < rows; r++)
 #pragma GCC unroll 2
         for (size_t v = 0; v < SUM_VECTORS; v++)
             sums[r][v] += A[r] * right[v];
 }
 
 /* The sums that fit the registers, from row and col of the tile.  asks: for what comes next. */
-INLINE void multiply_sums(const struct tile *t, size_t row, size_t col, bool asks)
+INLINE void multiply_sums(const struct tile *t, size_t row, size_t col, size_t rows, bool asks)
 {
     vector sums[SUM_ROWS][SUM_VECTORS];
     const float *A = t->A + row, *B = t->B + col, *C_next = t->C_next;
     size_t i = 0, A_left = asks ? t->A_lines : 0, B_left = asks ? t->B_lines : 0;
     size_t C_left = asks ? TILE_ROWS : 0;
-    start_sums(t, row, col, sums);
+    start_sums(t, row, col, rows, sums);
     for (; i + UNROLL <= t->inner; i += UNROLL) {
         if (A_left > 0) {
             ask_for_line(t->A_walk);
@@ -141,7 +143,7 @@ INLINE void multiply_sums(const struct tile *t, size_t row, size_t col, bool ask
         }
 #pragma GCC unroll 4
         for (size_t u = 0; u < UNROLL; u++, A += TILE_ROWS, B += TILE_COLS)
-            add_products(A, B, sums);
+            add_products(A, B, rows, sums);
     }
     for (; A_left > 0; A_left--)
         ask_for_line(t->A_walk);
@@ -150,19 +152,46 @@ INLINE void multiply_sums(const struct tile *t, size_t row, size_t col, bool ask
     if (asks)
         ask_for_rows(C_next, t->C_stride, C_left);
     for (; i < t->inner; i++, A += TILE_ROWS, B += TILE_COLS)
-        add_products(A, B, sums);
+        add_products(A, B, rows, sums);
 #pragma GCC unroll 12
-    for (size_t r = 0; r < SUM_ROWS; r++)
+    for (size_t r = 0; r < rows; r++)
 #pragma GCC unroll 2
         for (size_t v = 0; v < SUM_VECTORS; v++)
             *(vector *)(t->C + (row + r) * t->C_stride + col + v * LANES) = sums[r][v];
 }
 
-static void multiply_tile(const struct tile *t)
+/* Of so many rows that are left, or that many and some beyond, what is computed at a time. */
+INLINE size_t height_of(size_t left)
 {
-    for (size_t row = 0; row < TILE_ROWS; row += SUM_ROWS)
-        for (size_t col = 0; col < TILE_COLS; col += SUM_COLS)
-            multiply_sums(t, row, col, row == 0 && col == 0);
+    if (left <= FOUR)
+        return FOUR;
+    return left <= MIDDLE_ROWS ? MIDDLE_ROWS : SUM_ROWS;
+}
+
+/* No row is computed beyond these. */
+static bool is_even(size_t rows)
+{
+    size_t row = 0;
+    while (row < rows)
+        row += height_of(rows - row);
+    return row == rows;
+}
+
+/* The first rows of a tile, and what height_of says beyond them. */
+static void multiply_tile(const struct tile *t, size_t rows)
+{
+    for (size_t row = 0, height; row < rows; row += height) {
+        height = height_of(rows - row);
+        for (size_t col = 0; col < TILE_COLS; col += SUM_COLS) {
+            bool asks = row == 0 && col == 0;
+            if (height == SUM_ROWS)
+                multiply_sums(t, row, col, SUM_ROWS, asks);
+            else if (height == MIDDLE_ROWS)
+                multiply_sums(t, row, col, MIDDLE_ROWS, asks);
+            else
+                multiply_sums(t, row, col, FOUR, asks);
+        }
+    }
 }
 
 /* A tile that reaches beyond C: on a copy. */
@@ -178,7 +207,7 @@ static void multiply_corner(const struct tile *t, size_t rows, size_t cols)
         memcpy(bias, t->bias, cols * sizeof(*bias));
     for (size_t r = 0; t->start == START_C && r < rows; r++)
         memcpy(copy + r * TILE_COLS, t->C + r * t->C_stride, cols * sizeof(*copy));
-    multiply_tile(&whole);
+    multiply_tile(&whole, rows);
     for (size_t r = 0; r < rows; r++)
         memcpy(t->C + r * t->C_stride, copy + r * TILE_COLS, cols * sizeof(*copy));
 }
@@ -393,8 +422,8 @@ static void multiply_one(struct work *w, size_t panel, size_t tile, size_t next_
                      .B_walk = &w->B_walk,
                      .A_lines = w->A_lines,
                      .B_lines = w->B_lines};
-    if (rows == TILE_ROWS && cols == TILE_COLS)
-        multiply_tile(&t);
+    if (cols == TILE_COLS && is_even(rows))
+        multiply_tile(&t, rows);
     else
         multiply_corner(&t, rows, cols);
 }
