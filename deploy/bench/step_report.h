@@ -16,7 +16,7 @@ struct step_measured {
     const char *name;               /* of the job */
     const struct model_spec *model; /* borrowed, as is the graph */
     const struct graph *graph;
-    const char *kernels;            /* OpenBLAS's core */
+    const char *kernels;            /* of matrix products */
     uint32_t threads, lanes, batch;
     size_t step_count;              /* that were timed */
     double median_s, min_s, p90_s;  /* of a step */

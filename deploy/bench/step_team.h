@@ -3,8 +3,8 @@
 
 /* step_team - threads that make whole training steps in one process, without a cluster.
  *
- * As workers do it, a thread computes one lane at a time, with one BLAS thread; as many lanes as
- * threads, made up to a power of two.  Gradients are then summed along the tree and the job's
+ * As workers do it, a thread computes one lane at a time, alone; as many lanes as threads, made up
+ * to a power of two.  Gradients are then summed along the tree and the job's
  * optimizer applied, each thread on its part of the flat vector: the bits are those of a cluster
  * with so many lanes.
  *

@@ -195,7 +195,7 @@ static void tell_seen(const struct patient *patient, struct findings *findings)
                               "host's network.", seen);
 }
 
-/* What workers multiply with, where that is OpenBLAS. */
+/* What workers multiply with: all alike on x86-64, elsewhere with kernels of OpenBLAS. */
 static void compare_kernels(const struct patient *patient, struct findings *findings)
 {
     const struct document *workers = document_get(patient->status, "workers");
