@@ -3,11 +3,15 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
-enum {
-    SMALL_BYTES = 4096,
-    COLLAPSE = 25 /* MADV_COLLAPSE, which older headers do not have */
-};
+enum { COLLAPSE = 25 }; /* MADV_COLLAPSE, which older headers do not have */
+
+/* 4 KiB, on some processors more. */
+static size_t small_bytes(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
 
 static uintptr_t round_up(uintptr_t address, size_t step)
 {
@@ -16,8 +20,9 @@ static uintptr_t round_up(uintptr_t address, size_t step)
 
 void pages_prefer_large(void *start, size_t size_bytes)
 {
-    uintptr_t first = round_up((uintptr_t)start, SMALL_BYTES);
-    uintptr_t end = ((uintptr_t)start + size_bytes) / SMALL_BYTES * SMALL_BYTES;
+    size_t small = small_bytes();
+    uintptr_t first = round_up((uintptr_t)start, small);
+    uintptr_t end = ((uintptr_t)start + size_bytes) / small * small;
     if (size_bytes >= PAGES_LARGE_BYTES)
         (void)madvise((char *)start + (first - (uintptr_t)start), end - first, MADV_HUGEPAGE);
 }
@@ -36,7 +41,7 @@ void pages_make_large(void *start, size_t size_bytes)
     size_t first = round_up((uintptr_t)start, PAGES_LARGE_BYTES) - (uintptr_t)start;
     for (size_t at = first; at + PAGES_LARGE_BYTES <= size_bytes; at += PAGES_LARGE_BYTES) {
         /* One page has to be there.  It is not written to: others may be at it. */
-        if (madvise(bytes + at, SMALL_BYTES, MADV_POPULATE_WRITE) != 0 ||
+        if (madvise(bytes + at, small_bytes(), MADV_POPULATE_WRITE) != 0 ||
             madvise(bytes + at, PAGES_LARGE_BYTES, COLLAPSE) != 0)
             return;
     }
@@ -53,7 +58,7 @@ void *pages_map_shared(int fd, size_t size_bytes, int prot)
         return data == MAP_FAILED ? NULL : data;
     }
     size_t before = round_up((uintptr_t)room, PAGES_LARGE_BYTES) - (uintptr_t)room;
-    size_t whole = round_up(size_bytes, SMALL_BYTES);
+    size_t whole = round_up(size_bytes, small_bytes());
     void *data = mmap(room + before, size_bytes, prot, MAP_SHARED | MAP_FIXED, fd, 0);
     if (before > 0)
         munmap(room, before);
