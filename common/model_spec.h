@@ -117,12 +117,16 @@ struct op_spec {
 /* How the files of model.init_from keep what has two dimensions or more (pretrained.h). */
 enum init_layout { INIT_LAYOUT_TALWEG, INIT_LAYOUT_PYTORCH };
 
+/* How matrices are multiplied: gemm.h, gemm_parts.h. */
+enum products { PRODUCTS_F32, PRODUCTS_BF16X3 };
+
 /* Valid when zeroed: no operators. */
 struct model_spec {
     enum loss_kind loss;
     double label_smoothing;         /* 0..<1; softmax cross-entropy alone, as is the next */
     struct real_list class_weights; /* of each class; empty: 1; settings free it */
     bool recompute; /* activations are computed again in backward, for less memory */
+    enum products products;
     size_t op_count;
     struct op_spec *ops; /* [op_count], in the order of the job file */
     char *init_from;     /* as is the rest, of the table of settings; NULL or "": from nothing */

@@ -11,6 +11,7 @@
 #include "worker/compute.h"
 #include "worker/step_memory.h"
 #include "worker/nn/gemm.h"
+#include "worker/nn/gemm_parts.h"
 #include "worker/nn/kernel_choice.h"
 #include "worker/worker_loop.h"
 
@@ -155,6 +156,10 @@ static int work(struct workshop *shop, struct launch *launch, struct err_msg *wh
                                     .courier = shop->courier,
                                     .incarnation = incarnation,
                                     .is_asked_to_stop = &is_asked_to_stop};
+    if (shop->settings->model.products == PRODUCTS_BF16X3 && !gemm_has_tiles())
+        log_event(LOG_WARN, "products_without_tiles",
+                  "model.products=bf16x3 is many times slower than f32 on this processor, which "
+                  "has no AMX; its bits are the same");
     log_event(LOG_INFO, "begin", "coordinator=%s samples=%llu weights=%zu", launch->coordinator,
               (unsigned long long)dataset_info(shop->train)->count,
               graph_weight_count(shop->graph));

@@ -8,11 +8,15 @@
 #include "common/simd.h"
 #include "deploy/doctor/cgroup.h"
 #include "worker/nn/gemm.h"
+#include "worker/nn/gemm_parts.h"
 
 enum { MATRIX = 384, PRODUCTS = 6 };
 
 /* Shares of the cores that are worth a word. */
 static const double busy_share = 0.4, stolen_share = 0.02;
+
+/* Times as fast that are. */
+static const double worthwhile = 1.1;
 
 /* Threads that will compute on this machine. */
 static unsigned threads_here(const struct patient *patient)
@@ -104,11 +108,11 @@ static void check_load(const struct patient *patient, struct findings *findings)
 }
 
 /* Of one thread, in 1e9 multiplications and additions a second: the best of a few products. */
-static double measure_speed(void)
+static double measure_speed(enum products products)
 {
     struct blas_shape shape = {MATRIX, MATRIX, MATRIX};
     size_t count = (size_t)MATRIX * MATRIX;
-    float *A = calloc(3 * count + gemm_scratch_count(shape), sizeof(*A));
+    float *A = calloc(3 * count + gemm_scratch_count(shape, products), sizeof(*A));
     if (!A)
         return 0;
     struct gemm product = {.shape = shape,
@@ -116,6 +120,7 @@ static double measure_speed(void)
                            .B = {A + count, MATRIX, BLAS_PLAIN},
                            .C = A + 2 * count,
                            .C_stride = MATRIX,
+                           .products = products,
                            .scratch = A + 3 * count};
     double best_us = 0;
     blas_start();
@@ -138,6 +143,26 @@ static const char *best_level(void)
     return simd_level_text(SIMD_BASE);
 }
 
+/* Products of model.products = "bf16x3" beside those in f32, whose speed is known. */
+static void check_parts(enum products wanted, double speed, struct findings *findings)
+{
+    bool has_tiles = gemm_has_tiles(), is_wanted = wanted == PRODUCTS_BF16X3;
+    if (!has_tiles && !is_wanted)
+        return;
+    double parts_speed = measure_speed(PRODUCTS_BF16X3);
+    findings_say(findings, FAMILY_CORES, has_tiles ? FINDING_OK : FINDING_WARNING,
+                 "products in bf16x3 %s, %.0f GFLOP/s a thread",
+                 has_tiles ? "by AMX" : "without AMX", parts_speed);
+    if (!has_tiles) {
+        findings_why(findings, "This processor has no AMX, or the system keeps it: the bits are "
+                               "the same, the time is not.");
+        findings_do(findings, "model.products = \"f32\" is faster here.");
+    } else if (!is_wanted && parts_speed > worthwhile * speed) {
+        findings_do(findings, "model.products = \"bf16x3\" is faster here, no less exact, and a "
+                              "run of other bits.");
+    }
+}
+
 static void check_products(const struct patient *patient, struct findings *findings)
 {
     char library[64] = "Talweg";
@@ -154,9 +179,12 @@ static void check_products(const struct patient *patient, struct findings *findi
         findings_do(findings, "Raise ulimit -v, or set worker.threads lower.");
         return;
     }
+    double speed = measure_speed(PRODUCTS_F32);
     findings_say(findings, FAMILY_CORES, FINDING_OK,
                  "matrix products by %s's %s kernels, %.0f GFLOP/s a thread; vectors %s", library,
-                 gemm_is_own() ? "own" : gemm_kernels(), measure_speed(), best_level());
+                 gemm_is_own() ? "own" : gemm_kernels(), speed, best_level());
+    if (gemm_is_own())
+        check_parts(patient->settings->model.products, speed, findings);
     if (gemm_is_own() && strcmp(wanted, "auto") != 0) {
         findings_say(findings, FAMILY_CORES, FINDING_NOTE,
                      "worker.kernels is \"%s\", which changes nothing on this processor", wanted);

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# vs_pytorch.sh [--json] [--threads 1,2] [--networks NAME,...] [--rounds N] [--smoke]: a training
-# step (forward, backward, SGD with momentum) of the networks of step/*.cfg by `talweg bench step`,
-# beside the same network in PyTorch (Debian's python3-torch; vs_pytorch.py), process after process,
-# in turn.
+# vs_pytorch.sh [--json] [--threads 1,2] [--networks NAME,...] [--rounds N] [--products KIND]
+# [--smoke]: a training step (forward, backward, SGD with momentum) of the networks of step/*.cfg by
+# `talweg bench step`, beside the same network in PyTorch (Debian's python3-torch; vs_pytorch.py),
+# process after process, in turn.
 #
 # What is compared is the median over the rounds (5) of each process's median step; start is the
 # time from a process's start to its first step; memory is the most that was resident.
@@ -14,27 +14,32 @@
 #
 # A network that cannot be run is named and the script fails, after the others' rows.
 #
+# --products: of Talweg, model.products.
+#
 # --smoke: two small networks, two rounds of few steps, no figure of any use: whether all runs tell
 # what they should and losses are numbers.
 . "$(dirname "$0")/../system/lib.sh"
 here=$(cd "$(dirname "$0")" && pwd)
 export LC_ALL=C
-has_json='' is_smoke='' rounds=5 threads_list=1,2 networks=mlp128,mlp1024,lenet,resnet18,lstm,gpt
+has_json='' is_smoke='' products=f32 rounds=5 threads_list=1,2
+networks=mlp128,mlp1024,lenet,resnet18,lstm,gpt
 while [ $# -gt 0 ]; do
     case $1 in
     --json) has_json=1 ;;
     --smoke) is_smoke=1 rounds=2 threads_list=1 networks=mlp128,lenet ;;
-    --threads | --networks | --rounds)
+    --threads | --networks | --rounds | --products)
         [ $# -gt 1 ] || { say "$1: expected a value" >&2; exit 2; }
         case $1 in
         --threads) threads_list=$2 ;;
         --networks) networks=$2 ;;
         --rounds) rounds=$2 ;;
+        --products) products=$2 ;;
         esac
         shift
         ;;
     *)
-        say "$1: expected --json, --threads 1,2, --networks NAME,..., --rounds N or --smoke" >&2
+        say "$1: expected --json, --threads 1,2, --networks NAME,..., --rounds N," \
+            "--products f32 or bf16x3, or --smoke" >&2
         exit 2
         ;;
     esac
@@ -100,7 +105,8 @@ talweg() {
     began=$EPOCHREALTIME
     # shellcheck disable=SC2086 # the options are words
     "$TALWEG" bench step "$here/step/$job" $options --threads "$2" --steps "$(steps_of "$1")" \
-        --json > "$SCRATCH/one" 2> "$SCRATCH/why" && keep talweg "$1" "$2" "$began"
+        --set "model.products=$products" --json > "$SCRATCH/one" 2> "$SCRATCH/why" &&
+        keep talweg "$1" "$2" "$began"
 }
 
 # pytorch NETWORK THREADS KERNELS STEPS: writes $SCRATCH/one, and when it began to $began. KERNELS
@@ -170,7 +176,7 @@ for network in ${networks//,/ }; do
     done
 done
 
-python3 - "$SCRATCH/results" "$has_json" "$blas" "$is_smoke" << 'END' || exit 1
+python3 - "$SCRATCH/results" "$has_json" "$blas" "$is_smoke" "$products" << 'END' || exit 1
 import json, math, statistics, sys
 runs = [json.loads(line) for line in open(sys.argv[1])]
 AIMS = {"mlp128": 1.15, "mlp1024": 1.0, "lenet": 1.6, "resnet18": 1.5, "lstm": 1.5, "gpt": 1.4}
@@ -213,7 +219,7 @@ rows = [row(*pair) for pair in dict.fromkeys((run["network"], run["threads"]) fo
 if sys.argv[4] and len(rows) != 2:
     sys.exit(f"found {len(rows)} rows, expected 2")
 if sys.argv[2]:
-    print(json.dumps({"rows": rows, "pytorch_blas": sys.argv[3]}))
+    print(json.dumps({"rows": rows, "products": sys.argv[5], "pytorch_blas": sys.argv[3]}))
     sys.exit()
 print("| network | threads | talweg ms | pytorch ms | ratio | least to most | aim "
       "| of processor time | MB | pytorch MB | start s | pytorch s | GFLOP/s | of peak |\n"
@@ -231,7 +237,7 @@ if rows:
     print("\nmemory at most {:.2f} of PyTorch's, aim <= {}: {}; start at most {:.2f} s, aim <= {}: "
           "{}".format(memory, MEMORY_AIM, "ok" if memory <= MEMORY_AIM else "above",
                       start, START_AIM_S, "ok" if start <= START_AIM_S else "above"))
-    print("kernels:", "; ".join(f"{r['network']} {r['threads']}: {r['talweg_kernels']} beside "
+    print(f"Talweg's products: {sys.argv[5]}; kernels:", "; ".join(f"{r['network']} {r['threads']}: {r['talweg_kernels']} beside "
                                 f"{r['pytorch_kernels']}" for r in rows))
 END
 [ ${#failed[@]} -eq 0 ] || { say "not measured: ${failed[*]}" >&2; exit 1; }

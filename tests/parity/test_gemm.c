@@ -11,6 +11,7 @@
 #include "common/simd.h"
 #include "tests/unit/networks.h"
 #include "tests/unit/unit.h"
+#include "worker/nn/gemm_parts.h"
 
 #define TESTS(X)                                      \
     X(test_gemm_is_the_same_bits_at_every_level)      \
@@ -18,10 +19,12 @@
     X(test_gemm_sums_the_columns_of_B)                \
     X(test_gemm_writes_no_further)                    \
     X(test_gemm_needs_no_more_scratch_than_it_says)   \
-    X(test_gemm_of_a_row_alone_is_that_row)
+    X(test_gemm_of_a_row_alone_is_that_row)           \
+    X(test_parts_are_nearer_than_f32)                 \
+    X(test_parts_of_any_numbers_are_the_same_bits)
 
 /* GAP: strides are longer than rows. */
-enum { GAP = 5, GUARD = 64 };
+enum { GAP = 5, GUARD = 64, LEVEL_COUNT = 4 };
 static const float guard_value = 1234.5F;
 
 /* Around the sides of tiles, of panels and of blocks. */
@@ -50,12 +53,14 @@ static float *make(size_t count, float speed)
 }
 
 /* forms: 1: A is turned, 2: B is. */
-static struct bench bench_make(struct blas_shape s, unsigned forms, enum begin begin)
+static struct bench bench_make(struct blas_shape s, unsigned forms, enum begin begin,
+                               enum products products)
 {
     bool A_turned = forms & 1, B_turned = forms & 2;
     size_t A_rows = A_turned ? s.inner : s.rows, A_stride = (A_turned ? s.rows : s.inner) + GAP;
     size_t B_rows = B_turned ? s.cols : s.inner, B_stride = (B_turned ? s.inner : s.cols) + GAP;
-    struct bench b = {.C_count = s.rows * (s.cols + GAP), .scratch_count = gemm_scratch_count(s)};
+    struct bench b = {.C_count = s.rows * (s.cols + GAP),
+                      .scratch_count = gemm_scratch_count(s, products)};
     b.A = make(A_rows * A_stride, 0.37F);
     b.B = make(B_rows * B_stride, 1.13F);
     b.C = make(b.C_count, 2.3F);
@@ -72,6 +77,7 @@ static struct bench bench_make(struct blas_shape s, unsigned forms, enum begin b
                               .keep = begin == BEGIN_C,
                               .C = b.C,
                               .C_stride = s.cols + GAP,
+                              .products = products,
                               .scratch = b.scratch};
     return b;
 }
@@ -85,25 +91,42 @@ static void bench_free(struct bench *b)
 
 typedef void (*gemm_kernel)(const struct gemm *product);
 
-/* The kernel of a level; NULL: the processor does not have it. */
-static gemm_kernel kernel_of(enum simd_level level)
+struct level {
+    const char *name;
+    gemm_kernel kernel; /* NULL: the processor does not have it */
+    enum products products;
+};
+
+static void find_levels(struct level levels_out[LEVEL_COUNT])
 {
 #ifdef __x86_64__
-    if (level == SIMD_V3 && simd_kernels_of(SIMD_V3) != NULL)
-        return gemm_kernel_v3;
-    if (level == SIMD_V4 && simd_kernels_of(SIMD_V4) != NULL)
-        return gemm_kernel_v4;
+    bool has_v3 = simd_kernels_of(SIMD_V3) != NULL, has_v4 = simd_kernels_of(SIMD_V4) != NULL;
+    bool has_tiles = gemm_has_tiles();
 #endif
-    return NULL;
+    const struct level levels[LEVEL_COUNT] = {
+#ifdef __x86_64__
+        {"x86-64-v3", has_v3 ? gemm_kernel_v3 : NULL, PRODUCTS_F32},
+        {"x86-64-v4", has_v4 ? gemm_kernel_v4 : NULL, PRODUCTS_F32},
+        {"bf16x3", has_v3 ? gemm_parts_kernel_v3 : NULL, PRODUCTS_BF16X3},
+        {"bf16x3 by AMX", has_tiles ? gemm_tiles_kernel_amx : NULL, PRODUCTS_BF16X3},
+#else
+        {"x86-64", NULL, PRODUCTS_F32},
+#endif
+    };
+    memcpy(levels_out, levels, sizeof(levels));
 }
 
-/* Every form and beginning of every shape. */
-static void for_all(void (*check)(struct bench *b, gemm_kernel kernel), gemm_kernel kernel)
+/* Every form and beginning of every shape; in parts, whose plain loop is slow, of the beginnings
+ * one, in turn. */
+static void for_all(void (*check)(struct bench *b, gemm_kernel kernel), gemm_kernel kernel,
+                    enum products products)
 {
     for (size_t i = 0; i < ARRAY_LEN(shapes); i++)
         for (unsigned forms = 0; forms < 4; forms++)
             for (int begin = 0; begin < BEGIN_COUNT; begin++) {
-                struct bench b = bench_make(shapes[i], forms, (enum begin)begin);
+                if (products == PRODUCTS_BF16X3 && (i + forms) % BEGIN_COUNT != (size_t)begin)
+                    continue;
+                struct bench b = bench_make(shapes[i], forms, (enum begin)begin, products);
                 check(&b, kernel);
                 bench_free(&b);
             }
@@ -111,32 +134,31 @@ static void for_all(void (*check)(struct bench *b, gemm_kernel kernel), gemm_ker
 
 static void for_all_levels(void (*check)(struct bench *b, gemm_kernel kernel))
 {
-    for (int level = SIMD_V3; level < SIMD_LEVEL_COUNT; level++) {
-        gemm_kernel kernel = kernel_of((enum simd_level)level);
-        if (kernel == NULL)
-            printf("[%s: not on this processor] ", simd_level_text((enum simd_level)level));
+    struct level levels[LEVEL_COUNT];
+    find_levels(levels);
+    for (int i = 0; i < LEVEL_COUNT && levels[i].name != NULL; i++)
+        if (levels[i].kernel == NULL)
+            printf("[%s: not on this processor] ", levels[i].name);
         else
-            for_all(check, kernel);
-    }
+            for_all(check, levels[i].kernel, levels[i].products);
+}
+
+static gemm_kernel plain_of(const struct bench *b)
+{
+    return b->product.products == PRODUCTS_BF16X3 ? gemm_parts_plain : gemm_plain;
 }
 
 static void check_bits(struct bench *b, gemm_kernel kernel)
 {
     kernel(&b->product);
     b->product.C = b->expected;
-    gemm_plain(&b->product);
+    plain_of(b)(&b->product);
     CU_ASSERT(memcmp(b->C, b->expected, b->C_count * sizeof(*b->C)) == 0);
 }
 
 static void test_gemm_is_the_same_bits_at_every_level(void)
 {
     for_all_levels(check_bits);
-}
-
-static double at(struct blas_matrix matrix, size_t row, size_t col)
-{
-    return (double)(matrix.form == BLAS_PLAIN ? matrix.data[row * matrix.stride + col]
-                                              : matrix.data[col * matrix.stride + row]);
 }
 
 /* The largest distance of C from its formula; expected holds what lay in C. */
@@ -149,7 +171,7 @@ static double distance(const struct bench *b)
             size_t place = row * p->C_stride + col;
             double sum = p->bias ? (double)p->bias[col] : p->keep ? (double)b->expected[place] : 0;
             for (size_t i = 0; i < p->shape.inner; i++)
-                sum += at(p->A, row, i) * at(p->B, i, col);
+                sum += (double)blas_element(p->A, row, i) * (double)blas_element(p->B, i, col);
             worst = fmax(worst, fabs((double)p->C[place] - sum));
         }
     return worst;
@@ -163,8 +185,9 @@ static void check_formula(struct bench *b, gemm_kernel kernel)
 
 static void test_gemm_is_its_formula(void)
 {
-    for_all(check_formula, gemm_plain);
-    for_all(check_formula, gemm);
+    for_all(check_formula, gemm_plain, PRODUCTS_F32);
+    for_all(check_formula, gemm, PRODUCTS_F32);
+    for_all(check_formula, gemm_parts_plain, PRODUCTS_BF16X3);
 }
 
 /* B_sums, where B is plain. */
@@ -185,7 +208,8 @@ static void check_sums(struct bench *b, gemm_kernel kernel)
 
 static void test_gemm_sums_the_columns_of_B(void)
 {
-    for_all(check_sums, gemm_plain);
+    for_all(check_sums, gemm_plain, PRODUCTS_F32);
+    for_all(check_sums, gemm_parts_plain, PRODUCTS_BF16X3);
     for_all_levels(check_sums);
 }
 
@@ -221,9 +245,10 @@ static void test_gemm_needs_no_more_scratch_than_it_says(void)
     const size_t any = SIZE_MAX;
     for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
         struct blas_shape s = shapes[i];
-        size_t count = gemm_scratch_count(s);
-        CU_ASSERT(gemm_scratch_count((struct blas_shape){any, s.cols, s.inner}) >= count);
-        CU_ASSERT(gemm_scratch_count((struct blas_shape){s.rows, s.cols, any}) >= count);
+        size_t count = gemm_scratch_count(s, PRODUCTS_F32);
+        struct blas_shape rows = {any, s.cols, s.inner}, inner = {s.rows, s.cols, any};
+        CU_ASSERT(gemm_scratch_count(rows, PRODUCTS_F32) >= count);
+        CU_ASSERT(gemm_scratch_count(inner, PRODUCTS_F32) >= count);
     }
 }
 
@@ -245,6 +270,60 @@ static void check_a_row(struct bench *b, gemm_kernel kernel)
 static void test_gemm_of_a_row_alone_is_that_row(void)
 {
     for_all_levels(check_a_row);
+}
+
+static double squares(const struct bench *b, const float *C)
+{
+    const struct gemm *p = &b->product;
+    double sum_of_squares = 0;
+    for (size_t row = 0; row < p->shape.rows; row++)
+        for (size_t col = 0; col < p->shape.cols; col++) {
+            double sum = 0;
+            for (size_t i = 0; i < p->shape.inner; i++)
+                sum += (double)blas_element(p->A, row, i) * (double)blas_element(p->B, i, col);
+            double distance = (double)C[row * p->C_stride + col] - sum;
+            sum_of_squares += distance * distance;
+        }
+    return sum_of_squares;
+}
+
+static void test_parts_are_nearer_than_f32(void)
+{
+    const struct blas_shape many = {30, 40, 500};
+    struct bench b = bench_make(many, 0, BEGIN_ZERO, PRODUCTS_BF16X3);
+    gemm_parts_plain(&b.product);
+    b.product.C = b.expected;
+    gemm_plain(&b.product);
+    CU_ASSERT(squares(&b, b.C) < squares(&b, b.expected));
+    bench_free(&b);
+}
+
+/* Of sizes so far apart that some are not normal, nor are some products, and zeros. */
+static void spread(float *data, size_t count)
+{
+    static const int exponents[] = {0, -140, 3, -60, 61, -128, -9, 40};
+    for (size_t i = 0; i < count; i++)
+        data[i] = i % 11 == 0 ? 0 : ldexpf(data[i], exponents[i * 7 / 5 % ARRAY_LEN(exponents)]);
+}
+
+static void test_parts_of_any_numbers_are_the_same_bits(void)
+{
+    const struct blas_shape shape = {33, 40, 100};
+    struct level levels[LEVEL_COUNT];
+    find_levels(levels);
+    for (int i = 0; i < LEVEL_COUNT; i++) {
+        if (levels[i].kernel == NULL || levels[i].products != PRODUCTS_BF16X3)
+            continue;
+        for (unsigned forms = 0; forms < 4; forms++) {
+            struct bench b = bench_make(shape, forms, BEGIN_C, PRODUCTS_BF16X3);
+            spread(b.A, shape.rows * shape.inner);
+            spread(b.B, shape.inner * shape.cols);
+            spread(b.C, b.C_count);
+            memcpy(b.expected, b.C, b.C_count * sizeof(*b.C));
+            check_bits(&b, levels[i].kernel);
+            bench_free(&b);
+        }
+    }
 }
 
 UNIT_MAIN("gemm", TESTS)

@@ -9,6 +9,7 @@
 #include "common/safetensors.h"
 #include "tests/parity/reference.h"
 #include "tests/unit/unit.h"
+#include "worker/nn/gemm.h"
 
 enum { STEPS = 10, BATCH = 8, SETS = 4, CLASSES = 5, TOKENS = 11, LENGTH = 9 };
 enum { INPUTS_MAX = 8 * 8 * 2, LABELS_MAX = LENGTH };
@@ -182,7 +183,7 @@ static void update(struct fixture *f, double rate)
 
 typedef void (*make_batch)(int step, real *inputs, real *labels);
 
-static void compare(const char *name, struct network *net, make_batch make, double rate)
+static void compare_all(const char *name, struct network *net, make_batch make, double rate)
 {
     struct fixture f;
     setup(&f, net, name);
@@ -194,11 +195,20 @@ static void compare(const char *name, struct network *net, make_batch make, doub
         update(&f, rate);
         compare_step(&f, (size_t)step, result.loss_sum / BATCH);
     }
-    printf("\n  %s: largest relative difference of losses %.2g, of gradients %.2g ", name,
-           f.worst_loss, f.worst_gradient);
+    printf("\n  %s%s: largest relative difference of losses %.2g, of gradients %.2g ", name,
+           net->products == PRODUCTS_BF16X3 ? ", bf16x3" : "", f.worst_loss, f.worst_gradient);
     CU_ASSERT(f.worst_loss <= tolerance);
     CU_ASSERT(f.worst_gradient <= tolerance);
     teardown(&f);
+}
+
+/* Products in f32, and in parts where there are any. */
+static void compare(const char *name, struct network *net, make_batch make, double rate)
+{
+    compare_all(name, net, make, rate);
+    net->products = PRODUCTS_BF16X3;
+    if (gemm_is_own())
+        compare_all(name, net, make, rate);
 }
 
 static void test_reference_gradients_of_convolutional_network(void)

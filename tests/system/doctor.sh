@@ -73,6 +73,12 @@ doctor --set data.train_inputs="$SCRATCH/bad.csv"
 finds "data that does not decode" error 'bad\.csv'
 doctor --set augment.flip=0.5
 finds "images that are rows of numbers" error 'expected images'
+doctor --set model.products=bf16x3
+if [ "$(uname -m)" = x86_64 ]; then
+    level=warning
+    grep -qw amx_bf16 /proc/cpuinfo && level=ok
+    finds "products in parts" $level 'products in bf16x3 (by|without) AMX, [0-9]+ GFLOP/s'
+fi
 doctor --set worker.kernels=Nonesuch
 level=error
 [ "$(uname -m)" != x86_64 ] || level=note

@@ -50,4 +50,6 @@ job() {
 
 job "images" "$SCRATCH/images.cfg"
 job "text" "$SCRATCH/text.cfg"
+# In tiles here, where there are any, and without them there.
+job "text, bf16x3" "$SCRATCH/text.cfg" --set model.products=bf16x3
 finish

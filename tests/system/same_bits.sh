@@ -85,6 +85,19 @@ for codec in bf16 int8; do
     rm -rf "$SCRATCH/run" "$SCRATCH/rounded"
 done
 
+# Products in parts have bits of their own, too.
+train "$SCRATCH/parts" "$DIGITS" --servers 1 --workers 1 --set model.products=bf16x3 ||
+    cat "$SCRATCH/parts.txt"
+parts=$(digest "$SCRATCH/parts")
+check "bf16x3 gives other bits" test "$parts" != "$reference"
+for cluster in '1 3' '3 8'; do
+    read -r servers workers <<< "$cluster"
+    train "$SCRATCH/run" "$DIGITS" --servers "$servers" --workers "$workers" \
+        --set model.products=bf16x3 --set worker.threads=2 || cat "$SCRATCH/run.txt"
+    equal "bf16x3 on $servers servers, $workers workers" "$(digest "$SCRATCH/run")" "$parts"
+    rm -rf "$SCRATCH/run"
+done
+
 # Another seed must give other bits, or all of the above says nothing.
 train "$SCRATCH/run" "$DIGITS" --set job.seed=12345
 check "another seed gives other bits" test "$(digest "$SCRATCH/run")" != "$reference"

@@ -21,6 +21,7 @@ struct network {
     double label_smoothing;
     struct real_list class_weights;
     bool recompute;
+    enum products products;
     struct graph_input data;
     size_t op_count;
     struct op_spec ops[NETWORK_OPS_MAX];
@@ -81,6 +82,7 @@ static inline struct model_spec network_spec(struct network *net)
                                .label_smoothing = net->label_smoothing,
                                .class_weights = net->class_weights,
                                .recompute = net->recompute,
+                               .products = net->products,
                                .op_count = net->op_count,
                                .ops = net->ops};
 }

@@ -543,7 +543,7 @@ static void test_graph_run_shares_memory_between_layers(void)
     struct graph *graph = make_graph(&net);
     struct graph_run *run = make_run(graph, 16);
     /* One value a layer, relu over dense, and two gradients in turn; and what a product packs. */
-    size_t packed = gemm_scratch_count((struct blas_shape){SIZE_MAX, 1024, 1024});
+    size_t packed = gemm_scratch_count((struct blas_shape){SIZE_MAX, 1024, 1024}, PRODUCTS_F32);
     CU_ASSERT(graph_run_bytes(run) <= (10 * 16 * 1024 + packed) * sizeof(real) + 4096);
     graph_run_destroy(run);
     graph_destroy(graph);

@@ -40,6 +40,12 @@ struct blas_matrix {
     enum blas_form form;
 };
 
+static inline real blas_element(struct blas_matrix matrix, size_t row, size_t col)
+{
+    return matrix.form == BLAS_PLAIN ? matrix.data[row * matrix.stride + col]
+                                     : matrix.data[col * matrix.stride + row];
+}
+
 struct blas_shape {
     size_t rows, cols, inner;
 };

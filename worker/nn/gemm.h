@@ -20,6 +20,7 @@
  */
 #include <stdbool.h>
 #include <stddef.h>
+#include "common/model_spec.h"
 #include "worker/nn/blas.h"
 #include "worker/nn/real.h"
 
@@ -31,11 +32,12 @@ struct gemm {
     real *C;
     size_t C_stride;
     real *B_sums;  /* [cols], overwritten: the sum of each column of B, which is plain; or NULL */
+    enum products products; /* with PRODUCTS_BF16X3 gemm_parts.h says what is computed */
     real *scratch; /* [gemm_scratch_count]; on a cache line it is fastest */
 };
 
 /* Reals that a product of at most this shape takes; of a dimension that is not known, SIZE_MAX. */
-size_t gemm_scratch_count(struct blas_shape shape);
+size_t gemm_scratch_count(struct blas_shape shape, enum products products);
 
 /* This processor has what ours want: no product is OpenBLAS's. */
 bool gemm_is_own(void);
@@ -49,6 +51,14 @@ bool gemm_has_room(size_t thread_count);
 
 /* C = A B + what it begins with. */
 void gemm(const struct gemm *product);
+
+static inline size_t gemm_at_most(size_t left, size_t most)
+{
+    return left < most ? left : most;
+}
+
+/* Fills B_sums, if it is wanted: row after row. */
+void gemm_sum_columns(const struct gemm *product);
 
 /* Ours by a plain loop, the same bits: what the others are held to. */
 void gemm_plain(const struct gemm *product);

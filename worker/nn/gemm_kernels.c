@@ -276,16 +276,11 @@ struct block {
     size_t row, rows, col, cols, begin, inner;
 };
 
-static size_t at_most(size_t left, size_t most)
-{
-    return left < most ? left : most;
-}
-
 /* Rows of A side by side: [inner][TILE_ROWS]. */
 static void turn_tile(const float *from, size_t stride, size_t rows, size_t inner, float *out)
 {
     enum { FIRST = LANES < TILE_ROWS ? LANES : TILE_ROWS, REST = TILE_ROWS - FIRST };
-    turn(from, stride, at_most(rows, FIRST), inner, FIRST, TILE_ROWS, out);
+    turn(from, stride, gemm_at_most(rows, FIRST), inner, FIRST, TILE_ROWS, out);
     if (REST > 0) {
         size_t begin = rows > FIRST ? FIRST : rows - 1; /* a row that is there */
         turn(from + begin * stride, stride, rows > FIRST ? rows - FIRST : 1, inner, REST,
@@ -300,7 +295,8 @@ static void pack_A(const struct gemm *p, const struct block *b, float *out)
     if (p->A.form == BLAS_PLAIN) {
         const float *from = p->A.data + b->row * stride + b->begin;
         for (size_t r = 0; r < b->rows; r += TILE_ROWS, out += TILE_ROWS * b->inner)
-            turn_tile(from + r * stride, stride, at_most(b->rows - r, TILE_ROWS), b->inner, out);
+            turn_tile(from + r * stride, stride, gemm_at_most(b->rows - r, TILE_ROWS), b->inner,
+                      out);
         return;
     }
     const float *from = p->A.data + b->begin * stride + b->row;
@@ -317,12 +313,12 @@ static void pack_A(const struct gemm *p, const struct block *b, float *out)
 /* One panel of B, from this column: [inner][TILE_COLS]. */
 static void pack_B(const struct gemm *p, const struct block *b, size_t col, float *out)
 {
-    size_t cols = at_most(p->shape.cols - col, TILE_COLS), stride = p->B.stride;
+    size_t cols = gemm_at_most(p->shape.cols - col, TILE_COLS), stride = p->B.stride;
     if (p->B.form == BLAS_TRANSPOSED) {
         for (size_t j = 0; j < TILE_COLS; j += LANES) {
-            size_t first = at_most(j, cols - 1); /* a column that is there */
+            size_t first = gemm_at_most(j, cols - 1); /* a column that is there */
             turn(p->B.data + (col + first) * stride + b->begin, stride,
-                 at_most(j < cols ? cols - j : 1, LANES), b->inner, LANES, TILE_COLS, out + j);
+                 gemm_at_most(j < cols ? cols - j : 1, LANES), b->inner, LANES, TILE_COLS, out + j);
         }
         return;
     }
@@ -339,7 +335,7 @@ static void pack_B(const struct gemm *p, const struct block *b, size_t col, floa
 /* Adds a panel's columns to their sums, row after row. */
 static void sum_panel(const struct gemm *p, const struct block *b, size_t col, const float *panel)
 {
-    size_t cols = at_most(p->shape.cols - col, TILE_COLS);
+    size_t cols = gemm_at_most(p->shape.cols - col, TILE_COLS);
     float sums[TILE_COLS] = {0};
     if (b->begin > 0)
         memcpy(sums, p->B_sums + col, cols * sizeof(*sums));
@@ -372,7 +368,7 @@ static struct walk walk_B(const struct gemm *p, const struct block *block, size_
     *lines_out = 0;
     if (col >= block->col + block->cols)
         return (struct walk){0};
-    size_t cols = at_most(block->col + block->cols - col, TILE_COLS);
+    size_t cols = gemm_at_most(block->col + block->cols - col, TILE_COLS);
     const float *at = p->B.data + (is_plain ? block->begin * p->B.stride + col
                                             : col * p->B.stride + block->begin);
     struct walk walk = walk_from(at, p->B.stride, is_plain ? cols : block->inner);
@@ -407,8 +403,8 @@ static void multiply_one(struct work *w, size_t panel, size_t tile, size_t next_
     const struct gemm *p = w->product;
     const struct block *b = w->block;
     bool adds = b->begin > 0 || p->keep;
-    size_t row = b->row + tile * TILE_ROWS, rows = at_most(b->row + b->rows - row, TILE_ROWS);
-    size_t col = b->col + panel * TILE_COLS, cols = at_most(b->col + b->cols - col, TILE_COLS);
+    size_t row = b->row + tile * TILE_ROWS, rows = gemm_at_most(b->row + b->rows - row, TILE_ROWS);
+    size_t col = b->col + panel * TILE_COLS, cols = gemm_at_most(b->col + b->cols - col, TILE_COLS);
     size_t next = (b->row + next_tile * TILE_ROWS) * p->C_stride + b->col + next_panel * TILE_COLS;
     struct tile t = {.A = w->A + tile * TILE_ROWS * b->inner,
                      .B = w->panels + panel * TILE_COLS * b->inner,
@@ -485,16 +481,16 @@ static void multiply_rows(const struct gemm *p, struct block b)
     size_t height = tiles * TILE_ROWS;
     float *panels = p->scratch + (height * b.inner + LINE_REALS - 1) / LINE_REALS * LINE_REALS;
     for (b.row = 0; b.row < p->shape.rows; b.row += b.rows) {
-        b.rows = at_most(p->shape.rows - b.row, height);
+        b.rows = gemm_at_most(p->shape.rows - b.row, height);
         struct block next = b;
         next.row += b.rows;
         if (next.row >= p->shape.rows) {
             next.row = 0;
             next.begin += b.inner;
         }
-        next.rows = at_most(p->shape.rows - next.row, height);
+        next.rows = gemm_at_most(p->shape.rows - next.row, height);
         next.inner = next.begin < p->shape.inner
-                         ? at_most(p->shape.inner - next.begin, GEMM_BLOCK_INNER)
+                         ? gemm_at_most(p->shape.inner - next.begin, GEMM_BLOCK_INNER)
                          : 0;
         multiply_block(p, &b, &next, panels);
     }
@@ -506,9 +502,9 @@ void GEMM_KERNEL(const struct gemm *product)
     const struct blas_shape *shape = &product->shape;
     struct block b = {0};
     for (b.col = 0; b.col < shape->cols; b.col += b.cols) {
-        b.cols = at_most(shape->cols - b.col, GEMM_BLOCK_COLS);
+        b.cols = gemm_at_most(shape->cols - b.col, GEMM_BLOCK_COLS);
         for (b.begin = 0; b.begin < shape->inner; b.begin += b.inner) {
-            b.inner = at_most(shape->inner - b.begin, GEMM_BLOCK_INNER);
+            b.inner = gemm_at_most(shape->inner - b.begin, GEMM_BLOCK_INNER);
             multiply_rows(product, b);
         }
     }

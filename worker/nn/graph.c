@@ -27,6 +27,7 @@ int graph_create(const struct model_spec *spec, const struct graph_input *input,
     if (!graph)
         return err_set(why, ERR_NOMEM, "out of memory");
     graph->does_recompute = spec->recompute;
+    graph->products = spec->products;
     graph->data = *input;
     graph->node_count = spec->op_count;
     graph->specs = calloc(spec->op_count + 1, sizeof(*graph->specs));

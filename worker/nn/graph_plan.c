@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "worker/nn/gemm.h"
 
 /* 2^40 weights are 4 TiB: above it sizes in bytes are not to be trusted. */
 #define WEIGHTS_MAX ((uint64_t)1 << 40)
@@ -137,6 +138,7 @@ static int plan_node(struct graph *graph, size_t idx, struct err_msg *why)
     }
     node->plan.in_count = node->plan.in_counts[0];
     node->plan.data = &graph->data;
+    node->plan.products = graph->products;
     if (spec->tied > 0)
         node->plan.tied = &graph->nodes[spec->tied - 1].plan;
     if (node->kernel->plan(&node->plan, &reason))
@@ -194,6 +196,10 @@ static int plan_shapes(struct graph *graph, struct err_msg *why)
                        "model: samples must be a row of numbers, a sequence of rows or an image");
     if (graph->node_count == 0)
         return err_set(why, ERR_INPUT, "model.operators is empty");
+    if (graph->products == PRODUCTS_BF16X3 && !gemm_is_own())
+        return err_set(why, ERR_INPUT,
+                       "model.products: found \"bf16x3\", which this processor cannot do; expected "
+                       "\"f32\", or x86-64 with AVX2 on each machine of the job");
     for (size_t i = 0; i < graph->node_count; i++) {
         int err = plan_node(graph, i, why);
         if (err)

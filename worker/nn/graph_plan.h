@@ -67,6 +67,7 @@ struct graph {
     struct tensor_spec *tensors;
     size_t *tensor_at; /* [tensor_count + 1]: where each begins in the flat vector */
     bool does_recompute;
+    enum products products;
     size_t segment_count;
     size_t *segment_begin; /* [segment_count + 1]: first operator of each, then node_count */
     size_t buffer_count;

@@ -39,6 +39,7 @@ struct op_plan {
     size_t in_count; /* elements a sample, of the first input */
     size_t in_counts[OP_INPUTS_MAX];
     const struct graph_input *data;
+    enum products products;
     const struct op_plan *tied; /* the operator whose weight it uses; NULL: it has its own */
 
     struct op_shape out;

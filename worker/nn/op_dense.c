@@ -37,14 +37,14 @@ static int plan_tied(struct op_plan *p, const uint32_t shape[2], struct err_msg 
 }
 
 /* Of forward, of the gradient of data and of that of weights, whatever the number of samples. */
-static size_t scratch_of(size_t in, size_t out)
+static size_t scratch_of(size_t in, size_t out, enum products products)
 {
     const struct blas_shape shapes[] = {
         {SIZE_MAX, out, in}, {SIZE_MAX, in, out}, {in, out, SIZE_MAX}, {out, in, SIZE_MAX}};
     size_t most = 0;
     for (size_t i = 0; i < ARRAY_LEN(shapes); i++)
-        if (gemm_scratch_count(shapes[i]) > most)
-            most = gemm_scratch_count(shapes[i]);
+        if (gemm_scratch_count(shapes[i], products) > most)
+            most = gemm_scratch_count(shapes[i], products);
     return most;
 }
 
@@ -62,7 +62,7 @@ static int plan(struct op_plan *p, struct err_msg *why)
     p->out = *in;
     p->out.size[in->dims - 1] = shape[1];
     p->flops = 2 * (uint64_t)op_shape_rows(in) * shape[0] * shape[1];
-    p->scratch_count = scratch_of(shape[0], shape[1]);
+    p->scratch_count = scratch_of(shape[0], shape[1], p->products);
     if (p->tied != NULL)
         return plan_tied(p, shape, why);
     op_plan_tensors(p, 2, shape);
@@ -99,6 +99,7 @@ static void forward(const struct op_call *call)
                         .bias = call->tensor[1],
                         .C = call->out,
                         .C_stride = d.out,
+                        .products = call->plan->products,
                         .scratch = call->scratch});
 }
 
@@ -111,6 +112,7 @@ static void backward_own_weights(const struct op_call *call, const struct produc
                         .B_sums = call->tensor_grad[1],
                         .C = call->tensor_grad[0],
                         .C_stride = d->out,
+                        .products = call->plan->products,
                         .scratch = call->scratch});
 }
 
@@ -122,6 +124,7 @@ static void backward_tied_weights(const struct op_call *call, const struct produ
                         .B = {call->in[0], d->in, BLAS_PLAIN},
                         .C = call->tensor_grad[0],
                         .C_stride = d->in,
+                        .products = call->plan->products,
                         .scratch = call->scratch});
     if (call->tensor_grad[1]) {
         kernel_zero(call->tensor_grad[1], d->out);
@@ -147,6 +150,7 @@ static void backward_data(const struct op_call *call)
                         .B = weight_matrix(call, &d, true),
                         .C = call->in_grad,
                         .C_stride = d.in,
+                        .products = call->plan->products,
                         .scratch = call->scratch});
 }
 

@@ -30,12 +30,12 @@ int recurrent_plan(struct op_plan *p, uint32_t gates, struct err_msg *why)
     p->flops = 2 * (uint64_t)in->size[0] * (inputs + units) * columns;
     size_t forward = panels_count(inputs, columns) + panels_count(units, columns);
     size_t backward = panels_count(columns, units) + units;
-    const struct blas_shape products[] = {{inputs > units ? inputs : units, columns, SIZE_MAX},
-                                          {SIZE_MAX, inputs, columns}};
+    const struct blas_shape shapes[] = {{inputs > units ? inputs : units, columns, SIZE_MAX},
+                                        {SIZE_MAX, inputs, columns}};
     p->scratch_count = forward > backward ? forward : backward;
-    for (size_t i = 0; i < ARRAY_LEN(products); i++)
-        if (gemm_scratch_count(products[i]) > p->scratch_count)
-            p->scratch_count = gemm_scratch_count(products[i]);
+    for (size_t i = 0; i < ARRAY_LEN(shapes); i++)
+        if (gemm_scratch_count(shapes[i], p->products) > p->scratch_count)
+            p->scratch_count = gemm_scratch_count(shapes[i], p->products);
     return 0;
 }
 
@@ -143,6 +143,7 @@ void recurrent_weight_grad(const struct op_call *call, const struct recurrent *r
                         .B_sums = out.bias,
                         .C = out.weight,
                         .C_stride = r->columns,
+                        .products = call->plan->products,
                         .scratch = call->scratch});
 }
 
@@ -154,6 +155,7 @@ void recurrent_input_grad(const struct op_call *call, const struct recurrent *r,
                         .B = {call->tensor[0], r->columns, BLAS_TRANSPOSED},
                         .C = by_time,
                         .C_stride = r->inputs,
+                        .products = call->plan->products,
                         .scratch = call->scratch});
     recurrent_by_sample(r, by_time, r->inputs, call->in_grad);
 }
