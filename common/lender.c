@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "common/clock.h"
 
 enum { BORROWERS_MAX = 1024, BACKLOG = 128 };
 
@@ -47,6 +48,16 @@ static int open_socket(const char *path, struct sockaddr_un *name_out)
     return socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 }
 
+/* A door that is not open yet has a name that begins with a dot; after so long it never will be. */
+static bool is_opening(const char *path)
+{
+    enum { OPENING_S = 60 };
+    struct stat stat;
+    const char *name = strrchr(path, '/') + 1;
+    return name[0] == '.' && lstat(path, &stat) == 0 &&
+           (uint64_t)stat.st_mtime + OPENING_S > clock_wall_ms() / 1000;
+}
+
 /* Nobody answers at a dead process's door. */
 static void sweep(const char *folder)
 {
@@ -56,8 +67,9 @@ static void sweep(const char *folder)
     for (const struct dirent *entry; (entry = readdir(dir)) != NULL;) {
         char path[DOOR_BYTES];
         struct sockaddr_un name;
-        if (entry->d_name[0] == '.' ||
-            snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name) >= (int)sizeof(path))
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name) >= (int)sizeof(path) ||
+            is_opening(path))
             continue;
         int fd = open_socket(path, &name);
         if (fd < 0)
@@ -80,20 +92,28 @@ static int make_folder(const char *folder, struct err_msg *why)
     return 0;
 }
 
-static int open_door(struct lender *lender, struct err_msg *why)
+/* Under its name there is somebody to answer, from the first moment on: others, who begin at the
+ * same time, would take it for a dead one's. */
+static int open_door(struct lender *lender, const char *folder, uint64_t self, struct err_msg *why)
 {
+    char opening[DOOR_BYTES];
     struct sockaddr_un name;
-    lender->socket = open_socket(lender->door, &name);
+    snprintf(lender->door, sizeof(lender->door), "%.80s/%016" PRIx64, folder, self);
+    snprintf(opening, sizeof(opening), "%.80s/.%016" PRIx64, folder, self);
+    lender->socket = open_socket(opening, &name);
     if (lender->socket < 0)
         return err_set(why, ERR_NET, "no socket for shared memory: %s", strerror(errno));
     mode_t before = umask(077);
     int rc = bind(lender->socket, (struct sockaddr *)&name, sizeof(name));
     int error = errno;
     umask(before);
-    if (rc == 0 && listen(lender->socket, BACKLOG) == 0)
+    if (rc != 0)
+        return err_set(why, ERR_NET, "cannot make the socket %s: %s", opening, strerror(error));
+    if (listen(lender->socket, BACKLOG) == 0 && rename(opening, lender->door) == 0)
         return 0;
-    return err_set(why, ERR_NET, "cannot listen on %s: %s", lender->door,
-                   strerror(rc == 0 ? errno : error));
+    err_set(why, ERR_NET, "cannot listen on %s: %s", lender->door, strerror(errno));
+    unlink(opening);
+    return ERR_NET;
 }
 
 int lender_create(const char *folder, uint64_t self, struct lender **lender_out,
@@ -108,14 +128,13 @@ int lender_create(const char *folder, uint64_t self, struct lender **lender_out,
     int err = buffer_pool_create_shared(&lender->pool);
     if (err != 0)
         err_set(why, err, "no sealed memory files: %s", strerror(errno));
-    else if (length < 0 || (size_t)length + sizeof("/0123456789abcdef") > sizeof(own))
+    else if (length < 0 || (size_t)length + sizeof("/.0123456789abcdef") > sizeof(own))
         err = err_set(why, ERR_NET, "%s is too long a path for a socket", folder);
     else
         err = make_folder(own, why);
     if (err == 0) {
         sweep(own);
-        snprintf(lender->door, sizeof(lender->door), "%.80s/%016" PRIx64, own, self);
-        err = open_door(lender, why);
+        err = open_door(lender, own, self, why);
     }
     if (err != 0) {
         lender_destroy(lender);

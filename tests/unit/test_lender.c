@@ -1,6 +1,7 @@
 #include "common/borrower.h"
 #include "common/lender.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -9,6 +10,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <utime.h>
 #include "tests/unit/scratch.h"
 #include "tests/unit/unit.h"
 
@@ -272,25 +274,68 @@ static void test_borrower_reads_on_when_the_lender_is_gone(void)
     close_pair(&pair);
 }
 
+/* A socket in the folder of that lender's door, at which nobody listens; its path is path_out. */
+static void make_dead(const struct lender *lender, const char *door, char path_out[PATH_MAX])
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    const char *own = lender_door(lender);
+    int folder_length = (int)(strrchr(own, '/') - own);
+    snprintf(name.sun_path, sizeof(name.sun_path), "%.*s/%s", folder_length, own, door);
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+    CU_ASSERT_EQUAL_FATAL(bind(fd, (struct sockaddr *)&name, sizeof(name)), 0);
+    close(fd);
+    snprintf(path_out, PATH_MAX, "%s", name.sun_path);
+}
+
 static void test_lender_sweeps_the_doors_of_the_dead_and_no_others(void)
 {
     struct pair pair;
     struct err_msg why = {0};
     struct lender *second = NULL;
-    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    char dead[PATH_MAX], opening[PATH_MAX], never_opened[PATH_MAX];
+    const struct utimbuf long_ago = {1000000000, 1000000000};
     open_pair(&pair);
-    char *end = strrchr(lender_door(pair.lender), '/');
-    int folder_length = (int)(end - lender_door(pair.lender));
-    snprintf(name.sun_path, sizeof(name.sun_path), "%.*s/dead", folder_length,
-             lender_door(pair.lender));
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
-    CU_ASSERT_EQUAL_FATAL(bind(fd, (struct sockaddr *)&name, sizeof(name)), 0);
-    close(fd);
+    make_dead(pair.lender, "dead", dead);
+    make_dead(pair.lender, ".opening", opening);
+    make_dead(pair.lender, ".never", never_opened);
+    CU_ASSERT_EQUAL_FATAL(utime(never_opened, &long_ago), 0);
     CU_ASSERT_EQUAL_FATAL(lender_create(pair.folder, 99, &second, &why), 0);
-    CU_ASSERT_NOT_EQUAL(access(name.sun_path, F_OK), 0);
+    CU_ASSERT_NOT_EQUAL(access(dead, F_OK), 0);
+    CU_ASSERT_NOT_EQUAL(access(never_opened, F_OK), 0);
+    CU_ASSERT_EQUAL(access(opening, F_OK), 0);
     CU_ASSERT_EQUAL(access(lender_door(pair.lender), F_OK), 0);
     lender_destroy(second);
     close_pair(&pair);
+}
+
+/* Opens and closes doors in that folder for ever: each beginning sweeps. */
+static void sweep_for_ever(const char *folder)
+{
+    struct lender *lender = NULL;
+    while (lender_create(folder, 98, &lender, NULL) == 0)
+        lender_destroy(lender);
+    _exit(1);
+}
+
+static void test_lender_keeps_its_door_while_others_begin(void)
+{
+    enum { TIMES = 500 };
+    char folder[PATH_MAX];
+    int lost = 0;
+    scratch_make(folder);
+    pid_t sweeper = fork();
+    if (sweeper == 0)
+        sweep_for_ever(folder);
+    for (int i = 0; i < TIMES; i++) {
+        struct lender *lender = NULL;
+        CU_ASSERT_EQUAL_FATAL(lender_create(folder, LENDER, &lender, NULL), 0);
+        lost += access(lender_door(lender), F_OK) != 0;
+        lender_destroy(lender);
+    }
+    CU_ASSERT_EQUAL(lost, 0);
+    CU_ASSERT_EQUAL(kill(sweeper, SIGKILL), 0);
+    CU_ASSERT_EQUAL(waitpid(sweeper, NULL, 0), sweeper);
+    nftw(folder, scratch_remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static void test_lender_uses_no_folder_that_others_may_enter(void)
@@ -317,6 +362,7 @@ static void test_lender_uses_no_folder_that_others_may_enter(void)
     X(test_lender_ends_the_loans_of_a_borrower_that_is_killed)       \
     X(test_borrower_reads_on_when_the_lender_is_gone)                \
     X(test_lender_sweeps_the_doors_of_the_dead_and_no_others)        \
+    X(test_lender_keeps_its_door_while_others_begin)                 \
     X(test_lender_uses_no_folder_that_others_may_enter)
 
 UNIT_MAIN("lender", TESTS)
