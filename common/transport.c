@@ -205,8 +205,12 @@ void channel_destroy(struct channel *channel)
         zmq_socket_monitor(channel->socket, NULL, 0);
         zmq_close(channel->monitor);
     }
-    if (channel->socket != NULL)
+    if (channel->socket != NULL) {
+        const int no_linger = 0; /* who has refused us takes nothing more */
+        if (channel->refusal != REFUSAL_NONE)
+            zmq_setsockopt(channel->socket, ZMQ_LINGER, &no_linger, sizeof(no_linger));
         zmq_close(channel->socket);
+    }
     wrap_pool_destroy(channel->wraps);
     buffer_pool_destroy(channel->copies);
     free(channel->items);
