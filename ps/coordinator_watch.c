@@ -82,6 +82,8 @@ static void watch_silence(struct coordinator *c)
             continue;
         m->state = MEMBER_GONE;
         m->is_deaf = is_deaf;
+        if (m->who.party == PARTY_WORKER)
+            tracker_lose(c->tracker, c->now_ms);
         c->is_view_due = true;
         member_text(m, who, sizeof(who));
         char quoted[200];

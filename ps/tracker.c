@@ -29,6 +29,7 @@ struct tracker {
     uint64_t eval_step; /* the version last evaluated; 0: none yet */
     uint64_t skipped_count, passed_count;
     uint64_t past_step, past_ms; /* the job was seen to be past this step in work; and when */
+    uint64_t lost_ms;            /* when a reporter was lost last; 0: never */
     struct mean logged, epoch;
     double loss, train_loss, test_loss, test_accuracy;
     bool has_final_eval;
@@ -203,6 +204,17 @@ void tracker_reach(struct tracker *tracker, uint64_t step, uint64_t now_ms)
         pass_over(tracker, step, now_ms);
 }
 
+void tracker_lose(struct tracker *tracker, uint64_t now_ms)
+{
+    tracker->lost_ms = now_ms;
+}
+
+static uint64_t patience_ms(const struct tracker *tracker, uint64_t now_ms)
+{
+    bool is_recent = tracker->lost_ms != 0 && now_ms - tracker->lost_ms < TRACKER_PATIENCE_MS;
+    return is_recent ? TRACKER_LOST_MS : TRACKER_PATIENCE_MS;
+}
+
 void tracker_tick(struct tracker *tracker, uint64_t done_step, uint64_t now_ms)
 {
     uint64_t next = ledger_lowest_complete(tracker->training);
@@ -215,7 +227,7 @@ void tracker_tick(struct tracker *tracker, uint64_t done_step, uint64_t now_ms)
     if (tracker->past_step != tracker->step) {
         tracker->past_step = tracker->step;
         tracker->past_ms = now_ms;
-    } else if (now_ms - tracker->past_ms >= TRACKER_PATIENCE_MS) {
+    } else if (now_ms - tracker->past_ms >= patience_ms(tracker, now_ms)) {
         pass_over(tracker, next, now_ms);
     }
 }

@@ -16,7 +16,7 @@
 #include "ps/ledger.h"
 #include "ps/report.h"
 
-enum { TRACKER_ROWS_MAX = 256, TRACKER_PATIENCE_MS = 3000 };
+enum { TRACKER_ROWS_MAX = 256, TRACKER_PATIENCE_MS = 3000, TRACKER_LOST_MS = 300 };
 
 struct tracker;
 
@@ -52,9 +52,13 @@ MUST_USE int tracker_note(struct tracker *tracker, bool is_training,
                           const struct lane_result *result, uint64_t now_ms);
 
 /* Passes over the step in work, up to the next whose reports are complete, TRACKER_PATIENCE_MS
- * after the job is known to be past it: by a later step or evaluation that is complete, or by
- * done_step, the number of steps that are done whatever was reported (0: not known). */
+ * after the job is known to be past it, or TRACKER_LOST_MS while somebody was lost not long ago: by
+ * a later step or evaluation that is complete, or by done_step, the number of steps that are done
+ * whatever was reported (0: not known). */
 void tracker_tick(struct tracker *tracker, uint64_t done_step, uint64_t now_ms);
+
+/* Somebody is gone, with the reports that were not sent yet: workers keep theirs for moments. */
+void tracker_lose(struct tracker *tracker, uint64_t now_ms);
 
 /* `step` steps are done, whatever was reported of them; at once. */
 void tracker_reach(struct tracker *tracker, uint64_t step, uint64_t now_ms);

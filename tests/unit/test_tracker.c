@@ -176,6 +176,25 @@ static void test_tracker_passes_over_a_step_whose_report_is_lost(void)
     tracker_destroy(bench.tracker);
 }
 
+static void test_tracker_waits_for_less_when_somebody_was_lost(void)
+{
+    struct bench bench;
+    lose_a_lane(&bench);
+    bench.now_ms = 9000;
+    tracker_lose(bench.tracker, bench.now_ms);
+    tracker_tick(bench.tracker, 0, bench.now_ms);
+    tracker_tick(bench.tracker, 0, bench.now_ms += TRACKER_LOST_MS - 1);
+    CU_ASSERT_EQUAL(tracked(&bench).step, 1);
+    tracker_tick(bench.tracker, 0, bench.now_ms += 1);
+    CU_ASSERT_EQUAL(tracked(&bench).step, 4);
+    train(&bench, 5, 1.0); /* and not of step 4, long after */
+    bench.now_ms += TRACKER_PATIENCE_MS;
+    tracker_tick(bench.tracker, 0, bench.now_ms);
+    tracker_tick(bench.tracker, 0, bench.now_ms += TRACKER_PATIENCE_MS - 1);
+    CU_ASSERT_EQUAL(tracked(&bench).step, 4);
+    tracker_destroy(bench.tracker);
+}
+
 static void test_tracker_begins_an_epoch_though_its_last_step_is_lost(void)
 {
     struct bench bench;
@@ -416,6 +435,7 @@ static void test_tracker_measures_the_last_seconds(void)
     X(test_tracker_counts_rounds_and_true_epochs)             \
     X(test_tracker_knows_the_last_evaluation)                 \
     X(test_tracker_passes_over_a_step_whose_report_is_lost)   \
+    X(test_tracker_waits_for_less_when_somebody_was_lost)     \
     X(test_tracker_begins_an_epoch_though_its_last_step_is_lost) \
     X(test_ledger_forgets_steps_that_were_passed_over)        \
     X(test_ledger_makes_room_for_a_lower_step_when_it_is_full) \
