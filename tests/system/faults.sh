@@ -31,15 +31,18 @@ is_at_step() {
     [ -n "$step" ] && [ "$step" -ge "$2" ]
 }
 
-# at_step OUT STEP: waits until so many steps are done; looks as often as it can.
-at_step() {
+# comes_to_step OUT STEP: waits until so many steps are done; looks as often as it can.
+comes_to_step() {
     local end=$((SECONDS + 60))
     until is_at_step "$1" "$2"; do
-        if [ "$SECONDS" -ge "$end" ] || is_gone "$TRAIN"; then
-            fail "the run in $1 did not come to step $2: $(tail -n 2 "$1.txt")"
-            return 1
-        fi
+        [ "$SECONDS" -lt "$end" ] && ! is_gone "$TRAIN" || return 1
     done
+}
+
+# at_step OUT STEP: the same; that it does not is an error.
+at_step() {
+    comes_to_step "$1" "$2" ||
+        { fail "the run in $1 did not come to step $2: $(tail -n 2 "$1.txt")"; return 1; }
 }
 
 # status_is OUT EXPRESSION: true when it is of the status, `d`.

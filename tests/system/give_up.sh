@@ -2,6 +2,7 @@
 # Too few are left and nobody comes: after cluster.give_up_s the job keeps what there is in a
 # checkpoint and ends, with a sentence that says who is missing; it can be resumed from there.
 . "$(dirname "$0")/lib.sh"
+STEPS=20000
 . "$(dirname "$0")/faults.sh"
 reference
 out=$SCRATCH/run
