@@ -9,19 +9,19 @@
 # PyTorch has what makes it fastest: memory that it frees stays its own (MALLOC_*), OpenBLAS in its
 # OpenMP build (libopenblas0-openmp, or the folder TALWEG_OPENMP_BLAS; without it libgomp's threads
 # and OpenBLAS's own get in each other's way), images in channels-last order, and for each network
-# those of OpenBLAS's kernels that one run each finds fastest. Talweg has what worker.kernels =
-# "auto" takes.
+# those of OpenBLAS's kernels that one run each finds fastest. Talweg has the kind of products that
+# one run each finds fastest, where there is AMX: model.products; what is chosen is in the rows.
 #
 # A network that cannot be run is named and the script fails, after the others' rows.
 #
-# --products: of Talweg, model.products.
+# --products: f32 or bf16x3 for all, or fastest (the default).
 #
 # --smoke: two small networks, two rounds of few steps, no figure of any use: whether all runs tell
 # what they should and losses are numbers.
 . "$(dirname "$0")/../system/lib.sh"
 here=$(cd "$(dirname "$0")" && pwd)
 export LC_ALL=C
-has_json='' is_smoke='' products=f32 rounds=5 threads_list=1,2
+has_json='' is_smoke='' products=fastest rounds=5 threads_list=1,2
 networks=mlp128,mlp1024,lenet,resnet18,lstm,gpt
 while [ $# -gt 0 ]; do
     case $1 in
@@ -39,7 +39,7 @@ while [ $# -gt 0 ]; do
         ;;
     *)
         say "$1: expected --json, --threads 1,2, --networks NAME,..., --rounds N," \
-            "--products f32 or bf16x3, or --smoke" >&2
+            "--products f32, bf16x3 or fastest, or --smoke" >&2
         exit 2
         ;;
     esac
@@ -98,15 +98,16 @@ keep() {
         **{k: v for k, v in d.items() if k not in ("threads", "operators")}}' >> "$SCRATCH/results"
 }
 
-# talweg NETWORK THREADS: what it says when it cannot is in $SCRATCH/why.
+# talweg NETWORK THREADS PRODUCTS: what it says when it cannot is in $SCRATCH/why.
 talweg() {
     local job options began
     read -r job options <<< "$(network_options "$1")"
     began=$EPOCHREALTIME
     # shellcheck disable=SC2086 # the options are words
     "$TALWEG" bench step "$here/step/$job" $options --threads "$2" --steps "$(steps_of "$1")" \
-        --set "model.products=$products" --json > "$SCRATCH/one" 2> "$SCRATCH/why" &&
-        keep talweg "$1" "$2" "$began"
+        --set "model.products=$3" --json > "$SCRATCH/one" 2> "$SCRATCH/why" &&
+        json "$SCRATCH/one" '{**d, "products": "'"$3"'"}' > "$SCRATCH/two" &&
+        mv "$SCRATCH/two" "$SCRATCH/one" && keep talweg "$1" "$2" "$began"
 }
 
 # pytorch NETWORK THREADS KERNELS STEPS: writes $SCRATCH/one, and when it began to $began. KERNELS
@@ -144,6 +145,25 @@ choose_kernels() {
     done
 }
 
+# choose_products NETWORK THREADS: those that make Talweg's step fastest, in $chosen. The runs are
+# not counted; the first warms the files up.
+choose_products() {
+    local candidate candidates=("$products") least='' found
+    if [ "$products" = fastest ]; then
+        candidates=(f32)
+        [ -z "$is_smoke" ] && grep -qw amx_bf16 /proc/cpuinfo && candidates+=(bf16x3)
+    fi
+    for candidate in "${candidates[@]}"; do
+        talweg "$1" "$2" "$candidate" || return 1
+        sed -i '$d' "$SCRATCH/results"
+        found=$(json "$SCRATCH/one" 'round(d["min_ms"] * 1000)')
+        if [ -z "$least" ] || [ "$found" -lt "$least" ]; then
+            least=$found
+            chosen=$candidate
+        fi
+    done
+}
+
 both() {
     pytorch "$1" "$2" "$kernels" "$(steps_of "$1")"
     json "$SCRATCH/one" '{**d, "kernels": "'"$kernels"'"}' > "$SCRATCH/two" &&
@@ -159,24 +179,23 @@ for network in ${networks//,/ }; do
     } >&2
     for threads in ${threads_list//,/ }; do
         note "$network, $threads thread(s)"
-        if ! talweg "$network" "$threads"; then # not counted when it can: it warms the files up
+        if ! choose_products "$network" "$threads"; then
             say "$network: not measured: $(cat "$SCRATCH/why")" >&2
             failed+=("$network")
             break
         fi
-        sed -i '$d' "$SCRATCH/results"
         choose_kernels "$network" "$threads"
         for ((round = 1; round <= rounds; round++)); do
             if ((round % 2)); then
-                talweg "$network" "$threads" && both "$network" "$threads"
+                talweg "$network" "$threads" "$chosen" && both "$network" "$threads"
             else
-                both "$network" "$threads" && talweg "$network" "$threads"
+                both "$network" "$threads" && talweg "$network" "$threads" "$chosen"
             fi || { say "$network: $(cat "$SCRATCH/why")" >&2; exit 1; }
         done
     done
 done
 
-python3 - "$SCRATCH/results" "$has_json" "$blas" "$is_smoke" "$products" << 'END' || exit 1
+python3 - "$SCRATCH/results" "$has_json" "$blas" "$is_smoke" << 'END' || exit 1
 import json, math, statistics, sys
 runs = [json.loads(line) for line in open(sys.argv[1])]
 AIMS = {"mlp128": 1.15, "mlp1024": 1.0, "lenet": 1.6, "resnet18": 1.5, "lstm": 1.5, "gpt": 1.4}
@@ -212,6 +231,7 @@ def row(network, threads):
             "talweg_gflops": round(median(of["talweg"], "gflops"), 1),
             "peak_gflops": round(max(run["peak_gflops"] for run in of["talweg"]), 1),
             "talweg_kernels": of["talweg"][0]["kernels"],
+            "talweg_products": of["talweg"][0]["products"],
             "pytorch_kernels": of["pytorch"][0]["kernels"],
             "weights": weights["talweg"], "aim": AIMS[network]}
 
@@ -219,7 +239,7 @@ rows = [row(*pair) for pair in dict.fromkeys((run["network"], run["threads"]) fo
 if sys.argv[4] and len(rows) != 2:
     sys.exit(f"found {len(rows)} rows, expected 2")
 if sys.argv[2]:
-    print(json.dumps({"rows": rows, "products": sys.argv[5], "pytorch_blas": sys.argv[3]}))
+    print(json.dumps({"rows": rows, "pytorch_blas": sys.argv[3]}))
     sys.exit()
 print("| network | threads | talweg ms | pytorch ms | ratio | least to most | aim "
       "| of processor time | MB | pytorch MB | start s | pytorch s | GFLOP/s | of peak |\n"
@@ -237,7 +257,8 @@ if rows:
     print("\nmemory at most {:.2f} of PyTorch's, aim <= {}: {}; start at most {:.2f} s, aim <= {}: "
           "{}".format(memory, MEMORY_AIM, "ok" if memory <= MEMORY_AIM else "above",
                       start, START_AIM_S, "ok" if start <= START_AIM_S else "above"))
-    print(f"Talweg's products: {sys.argv[5]}; kernels:", "; ".join(f"{r['network']} {r['threads']}: {r['talweg_kernels']} beside "
-                                f"{r['pytorch_kernels']}" for r in rows))
+    print("kernels:", "; ".join(f"{r['network']} {r['threads']}: {r['talweg_kernels']}, "
+                                f"{r['talweg_products']}, beside {r['pytorch_kernels']}"
+                                for r in rows))
 END
 [ ${#failed[@]} -eq 0 ] || { say "not measured: ${failed[*]}" >&2; exit 1; }
