@@ -136,6 +136,8 @@ static int make_room(struct coordinator *c, uint32_t rank, struct address from,
     if (has_lease && lease_ms > c->lease_end_ms)
         c->lease_end_ms = lease_ms;
     members_remove(&c->members, holder);
+    if (from.party == PARTY_WORKER)
+        tracker_lose(c->tracker, c->now_ms);
     c->is_view_due = c->is_view_urgent = true;
     return 0;
 }
