@@ -7,7 +7,8 @@ reference
 moments=(start 1 middle $((STEPS / 2)) end $((STEPS * 9 / 10)))
 
 # killed ROLE RANK SERVERS: once at each moment, a run each. On a machine with other work a run may
-# be over before it was seen to be near its end: then another is begun, twice at most.
+# be over before it was seen to be near its end: it has to have ended as ever, and another is begun,
+# twice at most.
 killed() {
     local role=$1 rank=$2 servers=$3 i what out is_hit
     for ((i = 0; i < ${#moments[@]}; i += 2)); do
@@ -18,7 +19,7 @@ killed() {
             begin "$out" --servers "$servers" --workers 2 --set cluster.replicas=1
             comes_to_step "$out" "${moments[i + 1]}" && hit KILL "$role" "$rank" &&
                 is_hit=1 && break
-            finished_within 90 "$TRAIN"
+            ends_the_same "$what, over before it was hit" "$out"
             rm -rf "$out"
         done
         check "$what: in time" test -n "$is_hit"
