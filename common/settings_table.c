@@ -113,9 +113,10 @@ static const struct setting table[] = {
     ROW(model.recompute, BOOL, "", 0, 0, "false", false,
         "less memory for a third more time: most activations are computed again in backward")
     CHOICE(model.products, "f32 bf16x3", "f32", true,
-           "how dense, lstm and gru multiply matrices; bf16x3: numbers as sums of three of bf16, "
-           "which is no less exact, in other bits; faster where processors have AMX (Intel's, from "
-           "2023 on), and the same bits but many times slower where they do not; x86-64 with AVX2")
+           "how dense multiplies matrices, and lstm and gru in backward; bf16x3: numbers as sums of "
+           "three of bf16, no less exact, in other bits; faster where processors have AMX (Intel's, "
+           "from 2023 on), and the same bits but many times slower where they do not; x86-64 with "
+           "AVX2")
     WORD(model.init_from, PATH, "", true,
          "file that the weights begin with: safetensors, a sharded index, or a folder with one of "
          "them, as a checkpoint; only the coordinator reads it; what it lacks begins as usual")
