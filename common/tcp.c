@@ -7,6 +7,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
+/* The kernel takes twice as much, for what it keeps beside the bytes. */
+enum { NEAR_SEND_BYTES = 256 << 10 };
+
 /* An address of either family in the form of IPv6. */
 static bool read_address(const struct sockaddr_storage *storage, struct in6_addr *out)
 {
@@ -56,6 +59,9 @@ void tcp_peer(int fd, char *text_out, size_t bytes)
 void tcp_tune(int fd)
 {
     static const char name[] = "cubic";
-    if (tcp_is_within_host(fd))
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, sizeof(name) - 1);
+    const int send_bytes = NEAR_SEND_BYTES;
+    if (!tcp_is_within_host(fd))
+        return;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, sizeof(name) - 1);
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_bytes, sizeof(send_bytes));
 }

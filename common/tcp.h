@@ -7,7 +7,9 @@
  * for the network, costs what it costs to pace: with cubic 1 MiB messages go 1.6 times as fast for
  * 0.55 of the processor time (tests/bench/README.md).  So cubic is asked for on connections within
  * the host; all others keep what the host's owner has chosen.
- * Buffers are the kernel's to size: ones of 1 and 4 MiB gained nothing.
+ * There, too, no more is on its way at once than a core's cache holds: the kernel would let it
+ * grow to megabytes, which are then copied twice from farther away.  In the network a buffer has to
+ * hold what the way there and back holds, and the kernel knows that best.
  *
  * Owner:    the descriptor is ZeroMQ's, borrowed for the call.  Thread: any, no state.
  * Source:   Cardwell et al., "BBR: Congestion-Based Congestion Control", ACM Queue 2016 (pacing).

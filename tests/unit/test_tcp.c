@@ -14,6 +14,7 @@
     X(test_tcp_knows_a_connection_within_the_host) \
     X(test_tcp_leaves_other_descriptors_alone) \
     X(test_tcp_asks_for_cubic_within_the_host) \
+    X(test_tcp_bounds_what_is_on_its_way_within_the_host) \
     X(test_tcp_tunes_both_ends_of_a_channel)
 
 enum { WAIT_MS = 5000, DESCRIPTORS = 256, NAME_BYTES = 16 };
@@ -93,6 +94,31 @@ static void test_tcp_asks_for_cubic_within_the_host(void)
     tcp_tune(fds[1]);
     control_of(fds[1], name);
     CU_ASSERT(!has_cubic() || strcmp(name, "cubic") == 0);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+static int send_buffer_of(int fd)
+{
+    int bytes = 0;
+    socklen_t size = sizeof(bytes);
+    CU_ASSERT(getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, &size) == 0);
+    return bytes;
+}
+
+/* The host may allow less than is asked for, and a buffer that nobody set grows to megabytes. */
+static void test_tcp_bounds_what_is_on_its_way_within_the_host(void)
+{
+    enum { CHUNK = 64 << 10, AT_MOST = 512 << 10 };
+    static const char chunk[CHUNK];
+    int fds[2];
+    connect_pair(fds);
+    tcp_tune(fds[0]);
+    for (int i = 0; i < 2; i++)
+        while (send(fds[i], chunk, sizeof(chunk), MSG_DONTWAIT) > 0)
+            continue;
+    CU_ASSERT(send_buffer_of(fds[0]) > 0 && send_buffer_of(fds[0]) <= AT_MOST);
+    CU_ASSERT(send_buffer_of(fds[1]) >= send_buffer_of(fds[0]));
     close(fds[0]);
     close(fds[1]);
 }
