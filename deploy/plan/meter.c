@@ -201,15 +201,16 @@ static int ask(int fd, char what, uint64_t count, double *seconds_out)
     return err;
 }
 
-/* Twice as much each time, until it takes long enough; the round trip in it is none of the rate. */
-static int find_rate(int fd, char what, double round_trip_s, double *rate_out)
+/* Twice as much each time, until it takes long enough.  The way there and back in it is none of the
+ * rate: so much of it as is certain to be there, so that no rate is found which the link has not. */
+static int find_rate(int fd, char what, double least_trip_s, double *rate_out)
 {
     for (uint64_t count = FIRST_BYTES; count <= METER_BYTES_MAX; count *= 2) {
         double seconds;
         int err = ask(fd, what, count, &seconds);
         if (err != 0)
             return err;
-        seconds -= round_trip_s;
+        seconds -= least_trip_s;
         *rate_out = (double)count / (seconds > 1e-6 ? seconds : 1e-6);
         if (seconds >= LONG_ENOUGH_S)
             break;
@@ -227,10 +228,10 @@ int meter_read(const char *where, struct meter_reading *out, struct err_msg *why
         err = ask(fd, 'e', 0, &trips[i]);
     if (err == 0) {
         out->round_trip_s = quantile_median(trips, TRIPS);
-        err = find_rate(fd, 'u', out->round_trip_s, &out->up_bytes_s);
+        err = find_rate(fd, 'u', trips[0], &out->up_bytes_s); /* sorted: the least */
     }
     if (err == 0)
-        err = find_rate(fd, 'd', out->round_trip_s, &out->down_bytes_s);
+        err = find_rate(fd, 'd', trips[0], &out->down_bytes_s);
     close(fd);
     return err == 0 ? 0
                     : err_set(why, err, "%s: the connection broke, or was silent for %d s", where,
