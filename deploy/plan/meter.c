@@ -201,8 +201,9 @@ static int ask(int fd, char what, uint64_t count, double *seconds_out)
     return err;
 }
 
-/* Twice as much each time, until it takes long enough.  The way there and back in it is none of the
- * rate: so much of it as is certain to be there, so that no rate is found which the link has not. */
+/* Twice as much each time, until it takes long enough.  The way there and back in it is none of
+ * the rate; only what is certain to be in it is taken off, or a rate would be found which the link
+ * has not. */
 static int find_rate(int fd, char what, double least_trip_s, double *rate_out)
 {
     for (uint64_t count = FIRST_BYTES; count <= METER_BYTES_MAX; count *= 2) {
