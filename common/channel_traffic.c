@@ -9,8 +9,8 @@
 #include "common/log.h"
 
 enum {
-    REFUSALS_A_CALL_MAX = 64, /* so that a peer's rubbish does not keep a loop from its work */
-    PARTS_MAX = 2             /* header, payload */
+    REFUSALS_A_CALL_MAX = 64,    /* so that a peer's rubbish does not keep a loop from its work */
+    PARTS_MAX = 1 + PAYLOADS_MAX /* header, payloads */
 };
 
 _Static_assert(sizeof(zmq_msg_t) <= WRAP_OWNER_BYTES, "a wrap has room for a message");
@@ -61,37 +61,66 @@ static void payload_sent(void *data, void *hint)
     buffer_unref(hint);
 }
 
+/* One more reference until its bytes have left. */
+static int wrap_payload(struct buffer *payload, zmq_msg_t *msg_out)
+{
+    if (zmq_msg_init_data(msg_out, payload->data, payload->size_bytes, payload_sent,
+                          buffer_ref(payload)) == 0)
+        return 0;
+    buffer_unref(payload);
+    return ERR_NOMEM;
+}
+
+/* Address, header, payloads; consumes the messages, sent or not. */
+static int send_parts(struct channel *channel, struct address to, zmq_msg_t *parts, size_t count)
+{
+    size_t i = 0;
+    channel->is_drained = false; /* sending may take note of what came */
+    int err = channel->is_router ? send_address(channel->socket, to) : 0;
+    for (; i < count && err == 0; i++)
+        err = send_part(channel->socket, &parts[i], i + 1 == count);
+    for (; i < count; i++)
+        zmq_msg_close(&parts[i]);
+    return err;
+}
+
+int channel_send_all(struct channel *channel, struct address to, const void *header,
+                     size_t header_bytes, struct buffer *const *payloads, size_t count)
+{
+    zmq_msg_t parts[PARTS_MAX];
+    size_t total_bytes = header_bytes, made = 1;
+    if (header_bytes > CHANNEL_HEADER_BYTES_MAX || count > PAYLOADS_MAX)
+        return ERR_INPUT;
+    for (size_t i = 0; i < count; i++) {
+        if (payloads[i]->size_bytes > CHANNEL_FRAME_BYTES_MAX)
+            return ERR_INPUT;
+        total_bytes += payloads[i]->size_bytes;
+    }
+    /* All parts are made before the first is sent, so that no message is left half said. */
+    if (zmq_msg_init_size(&parts[0], header_bytes) != 0)
+        return ERR_NOMEM;
+    if (header_bytes > 0)
+        memcpy(zmq_msg_data(&parts[0]), header, header_bytes);
+    int err = 0;
+    for (size_t i = 0; i < count && err == 0; i++) {
+        err = wrap_payload(payloads[i], &parts[made]);
+        made += err == 0;
+    }
+    if (err == 0) {
+        err = send_parts(channel, to, parts, made);
+    } else {
+        for (size_t i = 0; i < made; i++)
+            zmq_msg_close(&parts[i]);
+    }
+    if (err == 0)
+        channel->bytes_out += total_bytes;
+    return err;
+}
+
 int channel_send(struct channel *channel, struct address to, const void *header,
                  size_t header_bytes, struct buffer *payload)
 {
-    zmq_msg_t header_msg, payload_msg;
-    if (header_bytes > CHANNEL_HEADER_BYTES_MAX ||
-        (payload != NULL && payload->size_bytes > CHANNEL_FRAME_BYTES_MAX))
-        return ERR_INPUT;
-    /* All parts are made before the first is sent, so that no message is left half said. */
-    if (zmq_msg_init_size(&header_msg, header_bytes) != 0)
-        return ERR_NOMEM;
-    if (header_bytes > 0)
-        memcpy(zmq_msg_data(&header_msg), header, header_bytes);
-    if (payload != NULL && zmq_msg_init_data(&payload_msg, payload->data, payload->size_bytes,
-                                             payload_sent, buffer_ref(payload)) != 0) {
-        buffer_unref(payload);
-        zmq_msg_close(&header_msg);
-        return ERR_NOMEM;
-    }
-    channel->is_drained = false; /* sending may take note of what came */
-    int err = channel->is_router ? send_address(channel->socket, to) : 0;
-    if (err == 0)
-        err = send_part(channel->socket, &header_msg, payload == NULL);
-    else
-        zmq_msg_close(&header_msg);
-    if (payload != NULL && err == 0)
-        err = send_part(channel->socket, &payload_msg, true);
-    else if (payload != NULL)
-        zmq_msg_close(&payload_msg);
-    if (err == 0)
-        channel->bytes_out += header_bytes + (payload == NULL ? 0 : payload->size_bytes);
-    return err;
+    return channel_send_all(channel, to, header, header_bytes, &payload, payload != NULL);
 }
 
 static int receive_part(void *socket, zmq_msg_t *msg)
@@ -139,7 +168,7 @@ static void drop_rest(void *socket, bool has_more)
     }
 }
 
-/* Header and payload into parts[]; *has_more when there is more than that. */
+/* Header and payloads into parts[]; *has_more when there are more than may be. */
 static int receive_parts(struct channel *channel, struct wrap **parts, size_t *count,
                          bool *has_more)
 {
@@ -179,24 +208,25 @@ static struct buffer *align(struct channel *channel, struct wrap *wrap)
 static int fill_frame(struct channel *channel, struct wrap **parts, size_t count,
                       struct frame *frame)
 {
-    if (parts[0]->buffer.size_bytes > CHANNEL_HEADER_BYTES_MAX) {
-        for (size_t i = 0; i < count; i++)
-            buffer_unref(&parts[i]->buffer);
-        return ERR_PROTO;
-    }
+    int err = 0;
     frame->header_owner = &parts[0]->buffer;
     frame->header = frame->header_owner->data;
     frame->header_bytes = frame->header_owner->size_bytes;
     channel->bytes_in += frame->header_bytes;
-    if (count < 2)
-        return 0;
-    frame->payload = align(channel, parts[1]);
-    if (frame->payload == NULL) {
-        frame_release(frame);
-        return ERR_NOMEM;
+    if (frame->header_bytes > CHANNEL_HEADER_BYTES_MAX)
+        err = ERR_PROTO;
+    for (size_t i = 1; i < count; i++) {
+        struct buffer *payload = align(channel, parts[i]);
+        if (payload == NULL) {
+            err = ERR_NOMEM;
+            continue;
+        }
+        channel->bytes_in += payload->size_bytes;
+        frame->payloads[frame->payload_count++] = payload;
     }
-    channel->bytes_in += frame->payload->size_bytes;
-    return 0;
+    if (err != 0)
+        frame_release(frame);
+    return err;
 }
 
 /* ERR_PROTO when whoever sent it has a key that is not on the list any more, or is not for such a
@@ -273,6 +303,7 @@ void frame_peer(const struct frame *frame, char text_out[FRAME_PEER_BYTES])
 void frame_release(struct frame *frame)
 {
     buffer_unref(frame->header_owner);
-    buffer_unref(frame->payload);
+    for (size_t i = 0; i < PAYLOADS_MAX; i++)
+        buffer_unref(frame->payloads[i]);
     *frame = (struct frame){0};
 }

@@ -29,17 +29,21 @@
 /* A longer frame ends its peer's connection; a longer header is refused. */
 enum { CHANNEL_HEADER_BYTES_MAX = 64 << 20, CHANNEL_FRAME_BYTES_MAX = 128 << 20 };
 
-enum { FRAME_PEER_BYTES = 64 };
+enum { FRAME_PEER_BYTES = 64, PAYLOADS_MAX = 8 };
 
 struct transport;
 struct channel;
 
 /* One received message; zeroed when there is none. */
 struct frame {
-    struct address from;         /* who sent it; zeroed on a channel that connects */
-    const void *header;          /* valid until frame_release */
+    struct address from; /* who sent it; zeroed on a channel that connects */
+    const void *header;  /* valid until frame_release */
     size_t header_bytes;
-    struct buffer *payload;      /* NULL when there was none; aligned to 4; buffer_ref to keep it */
+    size_t payload_count;
+    union { /* NULL from payload_count on; aligned to 4; buffer_ref to keep one */
+        struct buffer *payload;
+        struct buffer *payloads[PAYLOADS_MAX];
+    };
     struct buffer *header_owner; /* the transport's own */
 };
 
@@ -108,6 +112,10 @@ const char *channel_endpoint(const struct channel *channel);
  * ERR_INPUT: too long for a frame; ERR_NOMEM; ERR_NET. */
 MUST_USE int channel_send(struct channel *channel, struct address to, const void *header,
                           size_t header_bytes, struct buffer *payload);
+
+/* The same with up to PAYLOADS_MAX payloads, each in a frame of its own. */
+MUST_USE int channel_send_all(struct channel *channel, struct address to, const void *header,
+                              size_t header_bytes, struct buffer *const *payloads, size_t count);
 
 /* The next message; never blocks.  ERR_AGAIN: none.  What is no message of ours (routing id, number
  * of frames, header too long) is dropped and counted.  Give it back with frame_release. */

@@ -205,6 +205,44 @@ static void test_channel_carries_payloads_of_every_size(void)
             check_payload(schemes[s], sizes[i]);
 }
 
+static void test_channel_carries_several_payloads(void)
+{
+    static const char *const schemes[] = {"inproc", "ipc", "tcp"};
+    struct buffer_pool *pool = NULL;
+    struct buffer *sent[PAYLOADS_MAX + 1];
+    CU_ASSERT_FATAL(buffer_pool_create(0, &pool) == 0);
+    for (size_t i = 0; i <= PAYLOADS_MAX; i++) {
+        sent[i] = buffer_pool_take(pool, i % 2 == 0 ? 100000 + 4 * i : 4 * i);
+        memset(sent[i]->data, (int)(i + 1), sent[i]->size_bytes);
+    }
+    for (size_t s = 0; s < ARRAY_LEN(schemes); s++) {
+        struct pair pair;
+        struct frame frame;
+        pair_open(&pair, schemes[s]);
+        for (size_t count = 0; count <= PAYLOADS_MAX; count++) {
+            CU_ASSERT(channel_send_all(pair.worker, nobody, "push", 4, sent, count) == 0);
+            CU_ASSERT_FATAL(receive(pair.shard, &frame));
+            CU_ASSERT(says(&frame, "push"));
+            CU_ASSERT_EQUAL_FATAL(frame.payload_count, count);
+            for (size_t i = 0; i < count; i++) {
+                CU_ASSERT_FATAL(frame.payloads[i]->size_bytes == sent[i]->size_bytes);
+                CU_ASSERT((uintptr_t)frame.payloads[i]->data % 4 == 0);
+                CU_ASSERT(memcmp(frame.payloads[i]->data, sent[i]->data, sent[i]->size_bytes) == 0);
+            }
+            frame_release(&frame);
+            CU_ASSERT(frame.payload_count == 0 && frame.payload == NULL);
+        }
+        CU_ASSERT(channel_send_all(pair.worker, nobody, "push", 4, sent, PAYLOADS_MAX + 1) ==
+                  ERR_INPUT);
+        pair_close(&pair);
+    }
+    for (size_t i = 0; i <= PAYLOADS_MAX; i++) {
+        CU_ASSERT(atomic_load(&sent[i]->ref_count) == 1);
+        buffer_unref(sent[i]);
+    }
+    buffer_pool_destroy(pool);
+}
+
 static void test_channel_aligns_payloads_when_headers_have_odd_lengths(void)
 {
     struct pair pair;
@@ -323,8 +361,8 @@ static void test_channel_refuses_and_counts_what_is_not_ours(void)
     pair_open(&pair, "ipc");
     for (size_t i = 0; i < ARRAY_LEN(foreign); i++)
         speak_raw(pair.endpoint, foreign[i], strlen(foreign[i]), 2);
-    speak_raw(pair.endpoint, "w0000000000000002", 17, 3);
-    speak_raw(pair.endpoint, "w0000000000000003", 17, 9);
+    speak_raw(pair.endpoint, "w0000000000000002", 17, 2 + PAYLOADS_MAX);
+    speak_raw(pair.endpoint, "w0000000000000003", 17, 9 + PAYLOADS_MAX);
     speak_raw(pair.endpoint, "w0000000000000004", 17, 2);
     CU_ASSERT_FATAL(receive(pair.shard, &frame));
     CU_ASSERT(frame.from.id == 4 && frame.payload != NULL);
@@ -615,6 +653,7 @@ static void test_connect_says_what_is_wrong(void)
     X(test_channel_speaks_both_ways_over_ipc)                           \
     X(test_channel_speaks_both_ways_over_tcp)                           \
     X(test_channel_carries_payloads_of_every_size)                      \
+    X(test_channel_carries_several_payloads)                            \
     X(test_channel_aligns_payloads_when_headers_have_odd_lengths)       \
     X(test_channel_gives_buffers_back_to_their_pool_when_sent)          \
     X(test_channel_keeps_the_order_of_messages)                         \
