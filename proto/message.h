@@ -3,8 +3,8 @@
 
 /* message - everything that processes say to each other, as plain values, and its form on the wire.
  *
- * A message is a protobuf header frame and, for some kinds, one raw little-endian payload frame.
- * Payloads never pass through protobuf.
+ * A message is a protobuf header frame and, for some kinds, a raw little-endian payload frame, or
+ * several when it is of several blocks.  Payloads never pass through protobuf.
  *
  * Shapes:   MSG_LEAF payload: [block's elements] f32; MSG_PUSH, MSG_WEIGHTS, MSG_UPDATE: the same
  *           in the form that key.codec says (common/codec.h);
@@ -126,14 +126,17 @@ struct lane_task {
     uint64_t hand;        /* 0: they are all there; else each may be read from its MSG_BLOCK_HERE */
 };
 
-/* What a wire's message has beside a header and a frame.  Only couriers see it: they make messages
- * of one block and with a payload of it. */
+/* What a wire's message has beside a header and a payload.  Only couriers see it: they make
+ * messages of one block and with a payload of it.  Payloads of several blocks come in pieces, each
+ * in a frame or a loan and of one whole block or more. */
 struct parcel {
     size_t count; /* 0, or blocks that the message is of, key.block first */
     const uint32_t *blocks;
-    const uint32_t *bytes; /* [count]: how the payload is cut; NULL: no payload, or count loans */
-    size_t loan_count;    /* 0: the payload is a frame; 1: it is there; count: one of each block */
+    const uint32_t *bytes; /* [count] of each block's payload, side by side; NULL: there are none */
+    size_t loan_count;     /* 0: payloads are in frames */
     const struct loan *loans;
+    size_t frame_count; /* 0: the payload is the only frame, if any; else 2 or more */
+    struct buffer *const *frames;
 };
 
 struct message {
@@ -170,6 +173,11 @@ MUST_USE int message_pack(const struct message *msg, struct arena *arena, const 
  * arena's limit; *out then stays as it was. */
 MUST_USE int message_unpack(const void *bytes, size_t size, struct buffer *payload,
                             struct arena *arena, struct message *out, struct err_msg *why);
+
+/* The same of a message with any number of payload frames, borrowed with their array. */
+MUST_USE int message_unpack_all(const void *bytes, size_t size, struct buffer *const *payloads,
+                                size_t payload_count, struct arena *arena, struct message *out,
+                                struct err_msg *why);
 
 /* "libprotobuf-c 1.4.1", as it is loaded.  text: [size_bytes], cut to fit. */
 void message_library(char *text, size_t size_bytes);

@@ -351,8 +351,9 @@ static int read_parcel(const Talweg__Header *wire, struct arena *arena, struct p
     return 0;
 }
 
-int message_unpack(const void *bytes, size_t size, struct buffer *payload, struct arena *arena,
-                   struct message *out, struct err_msg *why)
+int message_unpack_all(const void *bytes, size_t size, struct buffer *const *payloads,
+                       size_t payload_count, struct arena *arena, struct message *out,
+                       struct err_msg *why)
 {
     struct scratch scratch = {.arena = arena};
     ProtobufCAllocator allocator = {take_scratch, keep_scratch, &scratch};
@@ -375,11 +376,15 @@ int message_unpack(const void *bytes, size_t size, struct buffer *payload, struc
         .sender = wire->sender,
         .view = wire->view,
         .era = wire->era,
-        .payload = payload,
+        .payload = payload_count == 0 ? NULL : payloads[0],
     };
     int err = read_body(wire, arena, &msg, why);
     if (err == 0)
         err = read_parcel(wire, arena, &msg.parcel, why);
+    if (payload_count > 1) {
+        msg.parcel.frame_count = payload_count;
+        msg.parcel.frames = payloads;
+    }
     if (err == ERR_NOMEM)
         return err_set(why, err, "%s: a header of %zu bytes needs more than it may", kind->text,
                        size);
@@ -389,4 +394,10 @@ int message_unpack(const void *bytes, size_t size, struct buffer *payload, struc
     if (err == 0)
         *out = msg;
     return err;
+}
+
+int message_unpack(const void *bytes, size_t size, struct buffer *payload, struct arena *arena,
+                   struct message *out, struct err_msg *why)
+{
+    return message_unpack_all(bytes, size, &payload, payload != NULL, arena, out, why);
 }

@@ -411,21 +411,44 @@ static int check_loans(const struct parcel *parcel, const struct buffer *payload
     return 0;
 }
 
-/* How the payload is cut. */
-static int check_cuts(const struct parcel *parcel, const struct buffer *payload,
-                      struct err_msg *why)
+static int check_frames(const struct message *msg, enum wire_payload expected,
+                        struct err_msg *why)
 {
-    uint64_t total = parcel->loan_count == 1 ? parcel->loans[0].size_bytes
-                                              : payload->size_bytes;
-    uint64_t sum = 0;
+    const struct parcel *parcel = &msg->parcel;
+    int err = check_payload(msg->payload, expected, why);
+    for (size_t i = 1; i < parcel->frame_count && err == 0; i++)
+        err = check_payload(parcel->frames[i], expected, why);
+    return err;
+}
+
+static uint64_t piece_bytes(const struct message *msg, size_t idx)
+{
+    const struct parcel *parcel = &msg->parcel;
+    if (parcel->loan_count > 0)
+        return parcel->loans[idx].size_bytes;
+    return parcel->frame_count > 0 ? parcel->frames[idx]->size_bytes : msg->payload->size_bytes;
+}
+
+/* How the pieces are cut: none is empty, and none is left over. */
+static int check_cuts(const struct message *msg, size_t piece_count, struct err_msg *why)
+{
+    const struct parcel *parcel = &msg->parcel;
+    size_t next = 0;
+    uint64_t left = 0;
     for (size_t i = 0; i < parcel->count; i++) {
-        if (parcel->bytes[i] == 0 || parcel->bytes[i] % sizeof(float) != 0)
-            return err_set(why, ERR_PROTO, "has a block of %u bytes", parcel->bytes[i]);
-        sum += parcel->bytes[i];
+        uint32_t bytes = parcel->bytes[i];
+        if (bytes == 0 || bytes % sizeof(float) != 0)
+            return err_set(why, ERR_PROTO, "has a block of %u bytes", bytes);
+        if (left == 0 && next < piece_count)
+            left = piece_bytes(msg, next++);
+        if (bytes > left)
+            return err_set(why, ERR_PROTO, "has a block of %u bytes where %llu are left", bytes,
+                           (unsigned long long)left);
+        left -= bytes;
     }
-    return sum == total ? 0
-                        : err_set(why, ERR_PROTO, "has blocks of %llu bytes in a payload of %llu",
-                                  (unsigned long long)sum, (unsigned long long)total);
+    return left == 0 && next == piece_count
+               ? 0
+               : err_set(why, ERR_PROTO, "has more payload than blocks");
 }
 
 static int check_parcel(const struct message *msg, const struct wire_kind *kind,
@@ -433,22 +456,24 @@ static int check_parcel(const struct message *msg, const struct wire_kind *kind,
 {
     const struct parcel *parcel = &msg->parcel;
     bool has_payload = kind->payload != PAYLOAD_NONE;
-    bool is_each = parcel->loan_count == parcel->count && parcel->count > 0;
+    size_t piece_count = parcel->loan_count > 0 ? parcel->loan_count : parcel->frame_count;
     if (parcel->count > 0 && !wire_kind_is_parcel(msg->kind))
         return err_set(why, ERR_PROTO, "is of %zu blocks", parcel->count);
     if (parcel->count == 1 || parcel->count > PARCEL_BLOCKS_MAX)
         return err_set(why, ERR_PROTO, "is of %zu blocks; expected 2 to %d", parcel->count,
                        PARCEL_BLOCKS_MAX);
+    if (parcel->count == 0 && piece_count > 1)
+        return err_set(why, ERR_PROTO, "has a payload in %zu pieces", piece_count);
     for (size_t i = 0; i < parcel->count; i++)
         if (parcel->blocks[i] >= WIRE_BLOCKS_MAX)
             return err_set(why, ERR_PROTO, "is of block %u", parcel->blocks[i]);
     if (parcel->count > 0 && parcel->blocks[0] != msg->key.block)
         return err_set(why, ERR_PROTO, "is of block %u and of %u first", msg->key.block,
                        parcel->blocks[0]);
-    if ((parcel->bytes != NULL) != (parcel->count > 0 && has_payload && !is_each))
+    if ((parcel->bytes != NULL) != (parcel->count > 0 && has_payload))
         return err_set(why, ERR_PROTO, "has %s of its blocks",
                        parcel->bytes == NULL ? "no sizes" : "needless sizes");
-    return parcel->bytes == NULL ? 0 : check_cuts(parcel, msg->payload, why);
+    return parcel->bytes == NULL ? 0 : check_cuts(msg, piece_count > 0 ? piece_count : 1, why);
 }
 
 bool wire_kind_is_parcel(enum message_kind kind)
@@ -475,12 +500,11 @@ int wire_check(const struct message *msg, struct err_msg *why)
         return err_set(why, ERR_PROTO, "a message of kind %d goes on no wire", (int)msg->kind);
     int err = check_body(msg, kind->body, why);
     size_t loan_count = msg->parcel.loan_count;
-    if (err == 0 && loan_count > 0 &&
-        (kind->payload != PAYLOAD_FLOATS || (loan_count > 1 && loan_count != msg->parcel.count)))
+    if (err == 0 && loan_count > 0 && kind->payload != PAYLOAD_FLOATS)
         err = err_set(why, ERR_PROTO, "has %zu loans in shared memory", loan_count);
     else if (err == 0)
         err = loan_count > 0 ? check_loans(&msg->parcel, msg->payload, why)
-                              : check_payload(msg->payload, kind->payload, why);
+                              : check_frames(msg, kind->payload, why);
     if (err == 0)
         err = check_parcel(msg, kind, why);
     return err == 0 ? 0 : err_prefix(why, err, "%s: ", kind->text);

@@ -10,7 +10,7 @@
  */
 #include "proto/message.h"
 
-enum { WIRE_VERSION = 4 };
+enum { WIRE_VERSION = 5 };
 
 enum {
     WIRE_BLOCKS_MAX = 1 << 24,

@@ -10,9 +10,9 @@
 
 enum { TICK_MS = 50, MEET_MS = 500, LETTERS_A_ROUND = 64 };
 
-/* Leaves are sent together as long as there are more at once, up to so many bytes: the shard has
- * something to begin with, small blocks go as one. */
-enum { TOGETHER_BYTES = 256 << 10 };
+/* Leaves are sent together as long as there are more at once, up to so many bytes a shard: it has
+ * something to begin with, and what is beside each other goes as one. */
+enum { TOGETHER_BYTES = 1 << 20 };
 
 /* Lanes' losses are told after so long, those of several steps together where steps are shorter:
  * nobody waits for them, and telling each would take two processes' time from the gradients. */
@@ -195,7 +195,7 @@ static int hear_compute(struct worker_loop *loop, struct err_msg *why)
         exchange_step(loop->spec->exchange, clock_now_ms(), from, &result, &loop->out);
         waiting_bytes += result.payload == NULL ? 0 : result.payload->size_bytes;
         buffer_unref(result.payload);
-        if (waiting_bytes >= TOGETHER_BYTES) {
+        if (waiting_bytes >= TOGETHER_BYTES * (loop->channel_count - 1)) {
             err = flush(loop, why);
             waiting_bytes = 0;
             courier_take_back(loop->spec->courier);

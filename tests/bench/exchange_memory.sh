@@ -22,6 +22,7 @@ holds() {
 }
 
 holds "two workers" $((MODEL + 2 * CREDIT)) --workers 2
+holds "two workers, blocks of 256 KiB" $((MODEL + 2 * CREDIT)) --workers 2 --block-bytes 262144
 holds "four workers" $((MODEL + 4 * CREDIT)) --workers 4
 holds "two workers, two servers" $((MODEL + 2 * 2 * CREDIT)) --workers 2 --servers 2
 holds "two workers, adam" $((3 * MODEL + 2 * CREDIT)) --workers 2 --optimizer adam

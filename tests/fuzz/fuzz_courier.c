@@ -53,12 +53,18 @@ static void send_all(struct feed *feed)
     for (size_t i = 0; i < MESSAGES_MAX && feed_left(feed) > 0; i++) {
         size_t header_bytes = feed_u16(feed), payload_bytes = feed_u16(feed);
         struct feed header = feed_part(feed, header_bytes);
-        struct feed part = feed_part(feed, payload_bytes);
-        struct buffer *payload = NULL;
-        if (feed_left(&part) > 0)
-            payload = fuzz_buffer(part.at, feed_left(&part));
-        (void)!channel_send(bench.from, self, header.at, feed_left(&header), payload);
-        buffer_unref(payload);
+        struct buffer *payloads[PAYLOADS_MAX];
+        size_t count = 0;
+        bool is_last = payload_bytes == 0;
+        while (!is_last && count < PAYLOADS_MAX) { /* the upper bit tells that there is another */
+            is_last = (payload_bytes & 0x8000) == 0;
+            struct feed part = feed_part(feed, payload_bytes & 0x7fff);
+            payloads[count++] = fuzz_buffer(part.at, feed_left(&part));
+            payload_bytes = is_last ? 0 : feed_u16(feed);
+        }
+        (void)!channel_send_all(bench.from, self, header.at, feed_left(&header), payloads, count);
+        for (size_t n = 0; n < count; n++)
+            buffer_unref(payloads[n]);
     }
 }
 

@@ -4,7 +4,7 @@
 #include "proto/message.h"
 #include "proto/wire_check.h"
 
-enum { ARENA_BYTES = 256 << 20 };
+enum { SECOND_BYTES = 16, ARENA_BYTES = 256 << 20 };
 
 static struct arena *arenas[3];
 
@@ -40,7 +40,10 @@ static void check_round_trip(const struct message *msg)
     if (err == ERR_NOMEM)
         return;
     must(err == 0);
-    err = message_unpack(first, first_bytes, msg->payload, arenas[2], &copy, &why);
+    size_t count = msg->parcel.frame_count > 0 ? msg->parcel.frame_count : msg->payload != NULL;
+    err = message_unpack_all(first, first_bytes,
+                             msg->parcel.frame_count > 0 ? msg->parcel.frames : &msg->payload,
+                             count, arenas[2], &copy, &why);
     if (err == ERR_NOMEM)
         return;
     must(err == 0 && copy.kind == msg->kind && copy.sender == msg->sender);
@@ -56,13 +59,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static uint32_t words[64];
     struct feed feed = {data, data + size};
     size_t payload_bytes = feed_u8(&feed);
-    struct buffer payload = {.data = words, .size_bytes = payload_bytes, .release = keep};
+    bool has_another = (payload_bytes & 0x80) != 0; /* of SECOND_BYTES */
+    struct buffer payload = {
+        .data = words, .size_bytes = payload_bytes & 0x7f, .release = keep};
+    struct buffer second = {.data = words, .size_bytes = SECOND_BYTES, .release = keep};
+    struct buffer *const payloads[] = {&payload, &second};
     struct message msg = {0};
     struct err_msg why = {0};
     atomic_init(&payload.ref_count, 1);
+    atomic_init(&second.ref_count, 1);
     make_arenas();
-    int err = message_unpack(feed.at, feed_left(&feed), payload_bytes == 0 ? NULL : &payload,
-                             arenas[0], &msg, &why);
+    int err = message_unpack_all(feed.at, feed_left(&feed), payloads,
+                                 payload_bytes == 0 ? 0 : 1 + has_another, arenas[0], &msg, &why);
     if (err == 0) {
         struct err_msg none = {0};
         int checked = wire_check(&msg, &none);

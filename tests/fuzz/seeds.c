@@ -81,19 +81,24 @@ static void put_message(const struct talk *talk, const struct message *msg, cons
 {
     const void *bytes;
     size_t size, payload_bytes = msg->payload == NULL ? 0 : msg->payload->size_bytes;
+    const struct buffer *second = msg->parcel.frame_count > 1 ? msg->parcel.frames[1] : NULL;
     arena_reset(talk->arena);
     must(message_pack(msg, talk->arena, &bytes, &size) == 0);
     FILE *file = seed("message", name);
-    fputc((int)payload_bytes, file);
+    fputc((int)payload_bytes | (second != NULL ? 0x80 : 0), file);
     fwrite(bytes, 1, size, file);
     fclose(file);
     file = seed("courier", name);
     fputc(1, file);
     put_u16(file, size);
-    put_u16(file, payload_bytes);
+    put_u16(file, payload_bytes | (second != NULL ? 0x8000 : 0));
     fwrite(bytes, 1, size, file);
     if (payload_bytes > 0)
         fwrite(msg->payload->data, 1, payload_bytes, file);
+    if (second != NULL) {
+        put_u16(file, second->size_bytes);
+        fwrite(second->data, 1, second->size_bytes, file);
+    }
     fclose(file);
 }
 
@@ -121,7 +126,7 @@ static void put_kinds(const struct talk *talk)
 
 static void put_parcels(const struct talk *talk)
 {
-    static const uint32_t blocks[2] = {3, 5}, sizes[2] = {8, 16};
+    static const uint32_t blocks[2] = {3, 5}, sizes[2] = {8, 16}, lent[2] = {64, 64};
     static const struct loan loans[2] = {{0, 0, 64, 1}, {0, 64, 64, 2}};
     struct message msg = {.kind = MSG_PUSH,
                           .run = talk->run,
@@ -133,8 +138,17 @@ static void put_parcels(const struct talk *talk)
     msg.payload = fuzz_buffer((const unsigned char[24]){0}, 24);
     put_message(talk, &msg, "parcel");
     buffer_unref(msg.payload);
+    struct buffer *const frames[2] = {fuzz_buffer((const unsigned char[8]){0}, 8),
+                                      fuzz_buffer((const unsigned char[16]){0}, 16)};
+    msg.payload = frames[0];
+    msg.parcel.frames = frames;
+    msg.parcel.frame_count = 2;
+    put_message(talk, &msg, "parcel_in_frames");
+    buffer_unref(frames[0]);
+    buffer_unref(frames[1]);
     msg.payload = NULL;
-    msg.parcel = (struct parcel){.count = 2, .blocks = blocks, .loan_count = 2, .loans = loans};
+    msg.parcel = (struct parcel){
+        .count = 2, .blocks = blocks, .bytes = lent, .loan_count = 2, .loans = loans};
     put_message(talk, &msg, "parcel_lent");
     msg.parcel = (struct parcel){.loan_count = 1, .loans = loans};
     put_message(talk, &msg, "lent");

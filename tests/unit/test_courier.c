@@ -188,11 +188,107 @@ static void test_courier_refuses_a_loan_when_nothing_is_shared(void)
     close_pair(&pair);
 }
 
-#define TESTS(X)                                              \
-    X(test_courier_sends_small_blocks_together)               \
-    X(test_courier_lends_small_blocks_together)               \
-    X(test_courier_lends_a_copy_of_what_lies_elsewhere)       \
-    X(test_courier_keeps_apart_what_differs)                  \
-    X(test_courier_refuses_a_loan_when_nothing_is_shared)
+/* Blocks of 128 KiB, which lie apart, or side by side from the last to the first. */
+static void exchange_large(bool is_shared, bool is_side_by_side)
+{
+    enum { LARGE = 20, LARGE_BYTES = 128 << 10 };
+    struct pair pair;
+    struct outbox outbox = {0};
+    struct letter letter;
+    bool is_seen[LARGE] = {0};
+    open_pair(&pair, is_shared);
+    struct buffer_pool *pool = is_shared ? courier_pool(pair.worker) : pair.pool;
+    struct buffer *whole = buffer_pool_take(pool, LARGE * LARGE_BYTES), parts[LARGE];
+    memset(whole->data, 0, whole->size_bytes);
+    for (uint32_t i = LARGE; i-- > 0;) {
+        struct message push = {.kind = MSG_PUSH, .run = run, .sender = WORKER, .view = 1, .era = 1};
+        push.key = (struct block_key){.step = 3, .block = i, .lane_end = 1};
+        size_t place = is_side_by_side ? i : i * 7 % LARGE; /* 7 and 20 have no common divisor */
+        parts[i] = (struct buffer){.data = (char *)whole->data + place * LARGE_BYTES,
+                                   .size_bytes = LARGE_BYTES,
+                                   .segment = whole->segment};
+        atomic_init(&parts[i].ref_count, 1);
+        *(float *)parts[i].data = (float)i;
+        push.payload = &parts[i];
+        outbox_put(&outbox, (struct address){PARTY_SHARD, SHARD}, &push);
+    }
+    CU_ASSERT_EQUAL(send_all(&pair, &outbox), 3); /* of 8, 8 and 4 */
+    for (uint32_t i = 0; i < LARGE; i++) {
+        CU_ASSERT_EQUAL_FATAL(receive(&pair, &letter), 0);
+        uint32_t block = letter.msg.key.block;
+        CU_ASSERT_FATAL(block < LARGE && !is_seen[block]);
+        is_seen[block] = true;
+        CU_ASSERT_EQUAL_FATAL(letter.msg.payload->size_bytes, LARGE_BYTES);
+        CU_ASSERT_EQUAL(*(const float *)letter.msg.payload->data, (float)block);
+        CU_ASSERT(buffer_is_sole(letter.msg.payload)); /* sums are made in it */
+        CU_ASSERT_EQUAL(letter.msg.payload->is_read_only, is_shared);
+        letter_release(&letter);
+    }
+    CU_ASSERT_EQUAL(courier_refused_count(pair.shard), 0);
+    close_pair(&pair);
+    for (size_t i = 0; i < LARGE; i++)
+        CU_ASSERT_EQUAL(atomic_load(&parts[i].ref_count), 1);
+    buffer_unref(whole);
+    outbox_free(&outbox);
+}
+
+static void test_courier_sends_large_blocks_in_a_frame_each(void)
+{
+    exchange_large(false, false);
+}
+
+static void test_courier_sends_blocks_that_lie_side_by_side_as_one_frame(void)
+{
+    exchange_large(false, true);
+}
+
+static void test_courier_lends_large_blocks_together(void)
+{
+    exchange_large(true, false);
+    exchange_large(true, true);
+}
+
+/* A peer whose loan of several cannot be had: what came before it is there, the rest is refused. */
+static void test_courier_refuses_the_rest_of_what_cannot_be_reached(void)
+{
+    static const uint32_t blocks[] = {1, 2}, bytes[] = {64, 64};
+    static const struct loan loans[] = {{.size_bytes = 64, .number = 1},
+                                        {.size_bytes = 64, .number = 2}};
+    struct pair pair;
+    struct letter letter;
+    struct message push = {.kind = MSG_PUSH, .run = run, .sender = WORKER, .view = 1, .era = 1};
+    struct message pull = {.kind = MSG_PULL, .run = run, .sender = WORKER};
+    open_pair(&pair, false);
+    push.key = (struct block_key){.step = 3, .block = 1, .lane_end = 1};
+    push.parcel = (struct parcel){
+        .count = 2, .blocks = blocks, .bytes = bytes, .loan_count = 2, .loans = loans};
+    struct arena *arena = NULL;
+    const void *header;
+    size_t header_bytes;
+    CU_ASSERT_EQUAL_FATAL(arena_create(4096, 4096, &arena), 0);
+    CU_ASSERT_EQUAL_FATAL(message_pack(&push, arena, &header, &header_bytes), 0);
+    CU_ASSERT_EQUAL(channel_send(pair.worker_end, (struct address){PARTY_SHARD, SHARD}, header,
+                                 header_bytes, NULL), 0);
+    arena_destroy(arena);
+    CU_ASSERT_EQUAL(courier_send(pair.worker, pair.worker_end, (struct address){PARTY_SHARD, SHARD},
+                                 &pull), 0);
+    CU_ASSERT_EQUAL_FATAL(receive(&pair, &letter), 0);
+    CU_ASSERT_EQUAL(letter.msg.kind, MSG_PULL);
+    CU_ASSERT_EQUAL(courier_refused_count(pair.shard), 1);
+    CU_ASSERT(!courier_has_more(pair.shard));
+    letter_release(&letter);
+    close_pair(&pair);
+}
+
+#define TESTS(X)                                                    \
+    X(test_courier_sends_small_blocks_together)                     \
+    X(test_courier_lends_small_blocks_together)                     \
+    X(test_courier_lends_a_copy_of_what_lies_elsewhere)             \
+    X(test_courier_keeps_apart_what_differs)                        \
+    X(test_courier_sends_large_blocks_in_a_frame_each)              \
+    X(test_courier_sends_blocks_that_lie_side_by_side_as_one_frame) \
+    X(test_courier_lends_large_blocks_together)                     \
+    X(test_courier_refuses_a_loan_when_nothing_is_shared)           \
+    X(test_courier_refuses_the_rest_of_what_cannot_be_reached)
 
 UNIT_MAIN("courier", TESTS)

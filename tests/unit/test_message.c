@@ -562,20 +562,20 @@ static void test_message_is_refused_when_its_body_is_of_another_kind(void)
 
 static void test_message_is_refused_when_a_text_does_not_fit(void)
 {
-    /* kind: hello; body: host, of 64 bytes; wire: 2 */
+    /* kind: hello; body: host, of 64 bytes; wire */
     unsigned char bytes[72] = {0x08, 0x01, 0x3a, 66, 0x2a, 64};
     struct arena *arena = NULL;
     struct err_msg why = {0};
     CU_ASSERT_FATAL(arena_create(100, ARENA_BYTES, &arena) == 0);
     memset(bytes + 6, 'h', 64);
     bytes[70] = 0x78;
-    bytes[71] = 4;
+    bytes[71] = WIRE_VERSION;
     CU_ASSERT(unpack_exact(bytes, sizeof(bytes), NULL, arena, &why) == ERR_PROTO);
     CU_ASSERT_STRING_EQUAL(why.text, "hello: host has 64 bytes; at most 63 are possible");
     bytes[3] = 65;
     bytes[5] = 63;
     bytes[69] = 0x78;
-    bytes[70] = 4;
+    bytes[70] = WIRE_VERSION;
     CU_ASSERT(unpack_exact(bytes, sizeof(bytes) - 1, NULL, arena, &why) == 0);
     arena_destroy(arena);
 }
@@ -587,7 +587,7 @@ static void test_message_of_another_wire_version_is_refused_by_number(void)
     struct err_msg why = {0};
     CU_ASSERT_FATAL(arena_create(100, ARENA_BYTES, &arena) == 0);
     CU_ASSERT(unpack_exact(bytes, sizeof(bytes), NULL, arena, &why) == ERR_PROTO);
-    CU_ASSERT_STRING_EQUAL(why.text, "wire version 1; expected 4");
+    CU_ASSERT_STRING_EQUAL(why.text, "wire version 1; expected 5");
     arena_destroy(arena);
 }
 
@@ -609,7 +609,7 @@ static int view_with(const char *backups, const char *learners, struct err_msg *
     }
     bytes[3] = (unsigned char)(size - 4);
     bytes[size++] = 0x78;
-    bytes[size++] = 4;
+    bytes[size++] = WIRE_VERSION;
     struct arena *arena = NULL;
     CU_ASSERT_FATAL(arena_create(100, ARENA_BYTES, &arena) == 0);
     *why = (struct err_msg){0};
@@ -635,16 +635,16 @@ static void test_message_refuses_a_view_with_too_few_backups_or_learners(void)
 
 static void test_message_refuses_a_beat_with_too_few_counts_of_staleness(void)
 {
-    /* kind: beat; body: staleness_count, of seven; wire: 3 */
+    /* kind: beat; body: staleness_count, of seven; wire */
     unsigned char bytes[15] = {0x08, MSG_BEAT, 0x52, 9, 0x7a, 7};
     struct arena *arena = NULL;
     struct err_msg why = {0};
     CU_ASSERT_FATAL(arena_create(100, ARENA_BYTES, &arena) == 0);
     bytes[13] = 0x78;
-    bytes[14] = 4;
+    bytes[14] = WIRE_VERSION;
     CU_ASSERT(unpack_exact(bytes, 15, NULL, arena, &why) == ERR_PROTO);
     CU_ASSERT_STRING_EQUAL(why.text, "beat: 7 counts of staleness; expected 0 or 8");
-    const unsigned char none[] = {0x08, MSG_BEAT, 0x52, 0, 0x78, 4};
+    const unsigned char none[] = {0x08, MSG_BEAT, 0x52, 0, 0x78, WIRE_VERSION};
     struct message back;
     CU_ASSERT_FATAL(message_unpack(none, sizeof(none), NULL, arena, &back, NULL) == 0);
     CU_ASSERT(back.beat.staleness_count[BEAT_STALENESS - 1] == 0);

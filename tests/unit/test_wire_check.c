@@ -238,6 +238,62 @@ static void test_wire_check_refuses_an_echo_that_is_too_long(void)
     CU_ASSERT_STRING_EQUAL(why.text, "echo: has 1048577 bytes; at most 1048576 are sent back");
 }
 
+/* Three blocks of 8, 16 and 8 bytes, in one payload, two or three. */
+static void test_wire_check_refuses_pieces_that_are_cut_otherwise(void)
+{
+    static const uint32_t blocks[] = {7, 3, 9};
+    uint32_t bytes[] = {8, 16, 8};
+    struct buffer pieces[] = {{.size_bytes = 24}, {.size_bytes = 8}, {.size_bytes = 8}};
+    struct buffer *const frames[] = {&pieces[0], &pieces[1], &pieces[2]};
+    struct loan loans[] = {{.size_bytes = 24, .number = 1}, {.size_bytes = 8, .number = 2}};
+    struct message msg = {.kind = MSG_WEIGHTS,
+                          .key = {.step = 3, .block = 7},
+                          .payload = frames[0],
+                          .parcel = {.count = 3, .blocks = blocks, .bytes = bytes}};
+    pieces[0].size_bytes = 32;
+    CU_ASSERT(passes(&msg));
+    REFUSES(msg, parcel.bytes, NULL);
+    REFUSES(msg, parcel.count, 2);
+    REFUSES(msg, key.block, 3);
+    REFUSES(msg, payload, NULL);
+    pieces[0].size_bytes = 28;
+    CU_ASSERT(!passes(&msg));
+    pieces[0].size_bytes = 24;
+    CU_ASSERT(!passes(&msg));
+    msg.parcel.frames = frames;
+    msg.parcel.frame_count = 2;
+    CU_ASSERT(passes(&msg));
+    REFUSES(msg, parcel.frame_count, 3);
+    REFUSES(msg, parcel.bytes, NULL);
+    pieces[1].size_bytes = 12;
+    CU_ASSERT(!passes(&msg));
+    pieces[1].size_bytes = 0;
+    CU_ASSERT(!passes(&msg));
+    pieces[0].size_bytes = 20; /* in sum they fit, but the second block is torn */
+    pieces[1].size_bytes = 12;
+    CU_ASSERT(!passes(&msg));
+    bytes[0] = bytes[1] = 8; /* all of the first and none of the last */
+    pieces[0].size_bytes = 24;
+    pieces[1].size_bytes = 4;
+    CU_ASSERT(!passes(&msg));
+    bytes[1] = 16;
+    msg.parcel.frame_count = 0;
+    msg.parcel.loans = loans;
+    msg.parcel.loan_count = 2;
+    msg.payload = NULL;
+    CU_ASSERT(passes(&msg));
+    loans[1].size_bytes = 16;
+    CU_ASSERT(!passes(&msg));
+    struct message single = {.kind = MSG_WEIGHTS,
+                             .payload = frames[0],
+                             .parcel = {.frame_count = 2, .frames = frames}};
+    CU_ASSERT(!passes(&single)); /* one block has one payload */
+    struct message text = {.kind = MSG_STATUS, .payload = frames[0]};
+    CU_ASSERT(passes(&text));
+    text.parcel = (struct parcel){.frame_count = 2, .frames = frames};
+    CU_ASSERT(!passes(&text));
+}
+
 static void test_wire_kinds_have_their_own_texts(void)
 {
     for (int kind = MSG_HELLO; kind <= MSG_DRAINING; kind++) {
@@ -266,6 +322,7 @@ static void test_wire_kinds_have_their_own_texts(void)
     X(test_wire_check_refuses_a_hello_out_of_range)                \
     X(test_wire_check_refuses_results_out_of_range)                \
     X(test_wire_check_refuses_an_echo_that_is_too_long)            \
+    X(test_wire_check_refuses_pieces_that_are_cut_otherwise)       \
     X(test_wire_kinds_have_their_own_texts)
 
 UNIT_MAIN("wire_check", TESTS)
