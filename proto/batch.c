@@ -9,6 +9,10 @@
  * begin with sooner. */
 enum { BATCH_BYTES = 1 << 20, LOOK_AHEAD = 2 * PARCEL_BLOCKS_MAX };
 
+/* A piece of several blocks is no longer than what a socket takes at once: the thread that sends it
+ * has its other connections and directions to see to. */
+enum { PIECE_BYTES = 256 << 10 };
+
 /* Payloads that lie side by side, as one buffer. */
 struct run {
     struct buffer buffer;
@@ -102,13 +106,16 @@ static struct buffer *join(struct envelope *const *items, size_t count)
     return &run->buffer;
 }
 
-/* How many payloads from that item on lie side by side. */
+/* How many payloads from that item on lie side by side, as far as a piece goes. */
 static size_t run_length(const struct batch *batch, size_t begin)
 {
-    size_t end = begin + 1;
-    while (end < batch->count &&
-           is_before(batch->items[end - 1]->msg.payload, batch->items[end]->msg.payload))
-        end++;
+    size_t end = begin + 1, size_bytes = payload_bytes(batch->items[begin]);
+    for (; end < batch->count; end++) {
+        size_bytes += payload_bytes(batch->items[end]);
+        if (size_bytes > PIECE_BYTES ||
+            !is_before(batch->items[end - 1]->msg.payload, batch->items[end]->msg.payload))
+            break;
+    }
     return end - begin;
 }
 

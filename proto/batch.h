@@ -30,7 +30,7 @@ struct pieces {
  * the other from the last to the first are listed the other way round. */
 void batch_collect(struct outbox *outbox, size_t first, struct batch *batch_out);
 
-/* Of a batch with payloads: each run of them that lies side by side is one piece.  ERR_NOMEM: there
+/* Of a batch with payloads: those that lie side by side are one piece, or a few.  ERR_NOMEM: there
  * are none. */
 MUST_USE int batch_cut(const struct batch *batch, struct pieces *pieces_out);
 
