@@ -209,12 +209,15 @@ static int fill_frame(struct channel *channel, struct wrap **parts, size_t count
                       struct frame *frame)
 {
     int err = 0;
+    if (parts[0]->buffer.size_bytes > CHANNEL_HEADER_BYTES_MAX) {
+        for (size_t i = 0; i < count; i++)
+            buffer_unref(&parts[i]->buffer);
+        return ERR_PROTO;
+    }
     frame->header_owner = &parts[0]->buffer;
     frame->header = frame->header_owner->data;
     frame->header_bytes = frame->header_owner->size_bytes;
     channel->bytes_in += frame->header_bytes;
-    if (frame->header_bytes > CHANNEL_HEADER_BYTES_MAX)
-        err = ERR_PROTO;
     for (size_t i = 1; i < count; i++) {
         struct buffer *payload = align(channel, parts[i]);
         if (payload == NULL) {
